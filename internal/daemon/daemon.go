@@ -129,12 +129,8 @@ func Claim(dir string, now time.Time) (release func(), err error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, PIDFile)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := lock(path, dir)
 	if err != nil {
-		return nil, err
-	}
-	if err := lock(f, dir); err != nil {
-		f.Close()
 		return nil, err
 	}
 	b, err := json.Marshal(Proc{PID: os.Getpid(), Started: now.UTC()})
@@ -148,20 +144,34 @@ func Claim(dir string, now time.Time) (release func(), err error) {
 	return func() { os.Remove(path); f.Close() }, nil
 }
 
-// lock takes the pid file. Somebody's Find holds it for a moment, so a refusal
-// counts only when Find, too, sees an owner.
-func lock(f *os.File, dir string) error {
-	var err error
+// lock opens and takes the pid file. Somebody's Find holds it for a moment, so a
+// refusal counts only when Find, too, sees an owner; and a file that its last
+// owner has removed meanwhile is not the one that others will look at.
+func lock(path, dir string) (*os.File, error) {
 	for range 100 {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
-			return nil
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, err
 		}
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil && samePath(f, path) {
+			return f, nil
+		}
+		f.Close()
 		if p, err := Find(dir); err == nil {
-			return fmt.Errorf("folder %s belongs to the running process %d", dir, p.PID)
+			return nil, fmt.Errorf("folder %s belongs to the running process %d", dir, p.PID)
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return fmt.Errorf("lock %s: %w", f.Name(), err)
+	return nil, fmt.Errorf("lock %s: others hold it", path)
+}
+
+func samePath(f *os.File, path string) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(mine, there)
 }
 
 func writeAt(f *os.File, b []byte) error {
