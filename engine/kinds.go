@@ -1,0 +1,333 @@
+package engine
+
+import "slices"
+
+// VM is the value of one machine that flowctl makes: vm.NAME[n].
+type VM struct {
+	CPUs    float64           `flow:"cpus,required" min:"0.1" max:"1024" doc:"Processor cores that the machine may use."`
+	Memory  Size              `flow:"memory,required" min:"1MiB" doc:"Memory that the machine may use."`
+	Slots   int               `flow:"slots" min:"0" default:"0" doc:"The most replicas that the machine takes; 0 means as many as its cpus and memory allow."`
+	Network Link              `flow:"network,replace" doc:"The network that the machine is on, as a reference: network.NAME."`
+	Labels  map[string]string `flow:"labels" doc:"Free-form labels."`
+
+	ID      string `flow:"id,computed" doc:"The provider's own name of the machine."`
+	Address string `flow:"address,computed" doc:"The machine's IP address."`
+}
+
+// Link is what a machine needs to know of the network that it is on.
+type Link struct {
+	ID   string `flow:"id,computed" doc:"The network's id."`
+	CIDR string `flow:"cidr" doc:"The network's address range."`
+}
+
+// Host is the value of a machine that exists without flowctl: host.NAME.
+type Host struct {
+	Engine string            `flow:"engine" doc:"Where its container engine answers, for providers that need one: unix://…, ssh://user@box or tcp://…."`
+	CPUs   float64           `flow:"cpus,computed,optional" min:"0.1" doc:"Processor cores to use; all that the machine has, if not set."`
+	Memory Size              `flow:"memory,computed,optional" min:"1MiB" doc:"Memory to use; all that the machine has, if not set."`
+	Slots  int               `flow:"slots" min:"0" default:"0" doc:"The most replicas that the machine takes; 0 means as many as its cpus and memory allow."`
+	Labels map[string]string `flow:"labels" doc:"Free-form labels."`
+
+	ID      string `flow:"id,computed" doc:"The provider's own name of the machine."`
+	Address string `flow:"address,computed" doc:"The machine's IP address."`
+}
+
+// Network is the value of a network between machines: network.NAME.
+type Network struct {
+	CIDR   string            `flow:"cidr,replace" doc:"The address range, such as \"127.10.0.0/24\" (local: a part of 127.0.0.0/8)."`
+	Mode   string            `flow:"mode,replace" enum:"nat|bridge|isolated" default:"nat" doc:"How the network reaches others. The local provider, which has the loopback device only, ignores it."`
+	Labels map[string]string `flow:"labels" doc:"Free-form labels."`
+
+	ID string `flow:"id,computed" doc:"The provider's own name of the network."`
+}
+
+// Image is the value of a container image: image.NAME.
+type Image struct {
+	Ref      string      `flow:"ref,replace" doc:"An image reference to pull, such as \"redis:7\"."`
+	Archive  string      `flow:"archive,replace" doc:"The path of a saved image (tar)."`
+	Build    *ImageBuild `flow:"build,replace" doc:"Builds the image from a Dockerfile."`
+	Platform string      `flow:"platform,replace" doc:"The wanted platform, such as \"linux/amd64\"."`
+
+	ID     string `flow:"id,computed" doc:"The name under which a function uses the image: image = image.NAME.id."`
+	Digest string `flow:"digest,computed" doc:"The content that was found, pinned."`
+}
+
+// ImageBuild says how an image is built.
+type ImageBuild struct {
+	Context    string            `flow:"context,required" doc:"The folder with the build context, relative to the spec."`
+	Dockerfile string            `flow:"dockerfile" default:"Dockerfile" doc:"The Dockerfile, relative to the context."`
+	Args       map[string]string `flow:"args" doc:"Build arguments."`
+	Target     string            `flow:"target" doc:"The stage to build."`
+}
+
+// Replica is the value of one running copy of a function: function.NAME[n].
+type Replica struct {
+	Exec       []string          `flow:"exec,replace" doc:"The program and its arguments. The local provider looks for it beside the spec (if it has a slash), beside flowctl, and on the PATH; container runtimes run it in the image."`
+	Image      string            `flow:"image,replace" doc:"The container image, for container runtimes. The local provider ignores it."`
+	Env        map[string]string `flow:"env,replace" doc:"Environment variables. PORT, HOST and FLOWCTL_ADDRESS are set by the runtime."`
+	WorkingDir string            `flow:"working_dir,replace" doc:"The working directory; a folder of the replica's own, if not set."`
+	Port       int               `flow:"port,replace" min:"1" max:"65535" doc:"The port that the program listens on in a container. The local provider gives each replica a port of its own, in PORT."`
+	Protocol   string            `flow:"protocol" enum:"http|h2c|tcp" default:"http" doc:"What the program speaks on its port: HTTP/1.1, HTTP/2 without TLS (gRPC), or something else."`
+	CPU        float64           `flow:"cpu" min:"0" default:"0" doc:"Cores that the replica needs, and its limit; 0 means unlimited and counts as nothing in placement."`
+	Memory     Size              `flow:"memory" min:"1MiB" doc:"Memory that the replica needs, and its limit."`
+	Health     *Health           `flow:"health" doc:"How to tell that the replica can serve."`
+	Drain      Duration          `flow:"drain" min:"0s" default:"10s" doc:"How long requests in flight may take to finish when the replica leaves a frontend."`
+	Stop       *Stop             `flow:"stop" doc:"How the program is asked to end."`
+	Labels     map[string]string `flow:"labels" doc:"Free-form labels."`
+
+	Machine   string `flow:"machine,computed,replace" doc:"The machine that the replica runs on; chosen by placement in the plan."`
+	MachineID string `flow:"machine_id,computed,replace" doc:"That machine's id."`
+	ID        string `flow:"id,computed" doc:"The provider's own name of the replica."`
+	Host      string `flow:"host,computed" doc:"The IP address at which it is reached."`
+	HostPort  int    `flow:"host_port,computed" doc:"The port at which it is reached."`
+	Address   string `flow:"address,computed" doc:"host:host_port."`
+	URL       string `flow:"url,computed" doc:"http://host:host_port."`
+}
+
+// Health says how to tell that a replica can serve. With none of http, tcp and
+// exec, a replica that runs is taken as healthy.
+type Health struct {
+	HTTP           string   `flow:"http" doc:"A path that answers with a status from 200 to 399."`
+	TCP            bool     `flow:"tcp" default:"false" doc:"The port accepts connections."`
+	Exec           []string `flow:"exec" doc:"A command that ends with status 0. It runs in the replica's environment."`
+	Interval       Duration `flow:"interval" min:"10ms" default:"1s" doc:"Time between checks."`
+	Timeout        Duration `flow:"timeout" min:"1ms" default:"2s" doc:"Longest time for one check."`
+	HealthyAfter   int      `flow:"healthy_after" min:"1" max:"100" default:"1" doc:"Successes in a row that make it healthy."`
+	UnhealthyAfter int      `flow:"unhealthy_after" min:"1" max:"100" default:"3" doc:"Failures in a row that make it unhealthy."`
+	StartTimeout   Duration `flow:"start_timeout" min:"10ms" default:"30s" doc:"Longest time from start to healthy; after it, the deployment of the replica has failed."`
+}
+
+// Stop says how a program is asked to end.
+type Stop struct {
+	Signal string   `flow:"signal" enum:"SIGTERM|SIGINT|SIGQUIT|SIGHUP|SIGUSR1|SIGUSR2|SIGKILL" default:"SIGTERM" doc:"The signal that asks the program to end."`
+	Grace  Duration `flow:"grace" min:"0s" default:"10s" doc:"How long it may take; then it is killed."`
+}
+
+// Function is a function block: a group of replicas.
+type Function struct {
+	On            []Address     `flow:"on,required,meta" doc:"The machines that the replicas run on: a vm or host, or a list of them."`
+	Replicas      int           `flow:"replicas,meta" min:"0" max:"100000" default:"1" doc:"How many copies run. Not with a scaling block, which owns the number."`
+	Spread        bool          `flow:"spread,meta" default:"false" doc:"Put replicas on as many machines as there are, rather than on as few as will do."`
+	MaxPerMachine int           `flow:"max_per_machine,meta" min:"1" doc:"The most replicas of this function on one machine."`
+	Colocate      []Address     `flow:"colocate,meta" doc:"Functions on the same data path: their replicas share machines with this one's where they fit."`
+	Avoid         []Address     `flow:"avoid,meta" doc:"Functions that must not share a machine with this one."`
+	Update        *UpdatePolicy `flow:"update,meta" doc:"How replicas are replaced when something changes."`
+	Replica
+}
+
+// UpdatePolicy limits what a rolling replacement may do at once.
+type UpdatePolicy struct {
+	MaxSurge       int `flow:"max_surge" min:"0" max:"1000" default:"1" doc:"How many replicas more than wanted may run, where the machines have room: the new one starts before the old one leaves."`
+	MaxUnavailable int `flow:"max_unavailable" min:"0" max:"1000" default:"1" doc:"How many replicas fewer than wanted may run while there is no room for a surge."`
+}
+
+// MachineBlock is a vm block: a group of machines.
+type MachineBlock struct {
+	Count int `flow:"count,meta" min:"0" max:"1000000" default:"1" doc:"How many machines. Not with a scaling block, which owns the number."`
+	VM
+}
+
+// Frontend is the value of a load-balanced listener: frontend.NAME.
+type Frontend struct {
+	Listen         string         `flow:"listen,required" doc:"Where it listens: \"host:port\", \":port\" for all addresses, port 0 for one that is free."`
+	Protocol       string         `flow:"protocol,replace" enum:"http|tcp" default:"http" doc:"Whether it balances HTTP requests or TCP connections."`
+	To             Address        `flow:"to" doc:"The function that gets everything: short for one route \"/\"."`
+	Routes         []Route        `flow:"route" doc:"Which function gets which requests. The longest path wins, then a host before none, then the most headers."`
+	Balance        string         `flow:"balance" enum:"p2c|round_robin|least_conn|hash|random" default:"p2c" doc:"How a backend is chosen: the better of two random ones by latency and load (p2c), in turn by weight, the one with the fewest requests in flight, by a hash, or at random."`
+	HashKey        string         `flow:"hash_key" doc:"What balance = \"hash\" hashes: \"source\", \"path\", \"header:NAME\" or \"cookie:NAME\"."`
+	Sticky         *Sticky        `flow:"sticky" doc:"Sends a client to the backend that it had before, by a cookie."`
+	Health         *FrontHealth   `flow:"health" doc:"Checks of the backends by the frontend itself; those of the function, if not set."`
+	Eject          *Eject         `flow:"eject" doc:"When a backend that fails requests is left out for a while."`
+	Retry          *FrontendRetry `flow:"retry" doc:"Second attempts of requests that are idempotent or were never sent."`
+	Queue          *Queue         `flow:"queue" doc:"Where requests wait while every backend is busy or none is ready."`
+	Timeout        *FrontTimeout  `flow:"timeout" doc:"How long the parts of a request may take."`
+	MaxInFlight    int            `flow:"max_in_flight" min:"0" default:"0" doc:"The most requests in flight per backend; 0 means no limit."`
+	SlowStart      Duration       `flow:"slow_start" min:"0s" default:"0s" doc:"How long a new backend's share grows from little to full."`
+	MaxHeaderBytes Size           `flow:"max_header_bytes" min:"1KiB" max:"16MiB" default:"64KiB" doc:"The largest request header."`
+	MaxBodyBytes   Size           `flow:"max_body_bytes" min:"0B" doc:"The largest request body; no limit if not set."`
+
+	ID      string `flow:"id,computed" doc:"The provider's own name of the frontend."`
+	Address string `flow:"address,computed" doc:"host:port at which it is reached."`
+	Port    int    `flow:"port,computed" doc:"The port that it listens on."`
+	URL     string `flow:"url,computed" doc:"http://host:port, or tcp://host:port."`
+}
+
+// Route says which requests go to which function.
+type Route struct {
+	Path        string            `flow:"path,label" doc:"The path's beginning, on a segment boundary; \"/\" is every path."`
+	Host        string            `flow:"host" doc:"The host name, or \"*.example.com\" for all beneath."`
+	Headers     map[string]string `flow:"headers" doc:"Headers and their exact values."`
+	To          Address           `flow:"to" doc:"The function that gets the requests."`
+	Split       []Split           `flow:"split" doc:"Several functions that share the requests by weight, instead of to."`
+	StripPrefix bool              `flow:"strip_prefix" default:"false" doc:"Takes the path's beginning away before the request is sent on."`
+}
+
+// Split is one of several functions that share a route.
+type Split struct {
+	To     Address `flow:"to,required" doc:"The function."`
+	Weight int     `flow:"weight,required" min:"0" max:"1000000" doc:"Its share, relative to the other splits of the route."`
+}
+
+// Targets lists the functions that the frontend balances to, sorted, each once.
+func (f Frontend) Targets() []Address {
+	var all []Address
+	add := func(a Address) {
+		if !a.IsZero() {
+			all = append(all, a)
+		}
+	}
+	add(f.To)
+	for _, r := range f.Routes {
+		add(r.To)
+		for _, s := range r.Split {
+			add(s.To)
+		}
+	}
+	slices.SortFunc(all, Address.Compare)
+	return slices.Compact(all)
+}
+
+// Sticky keeps a client on its backend.
+type Sticky struct {
+	Cookie string   `flow:"cookie" default:"flowctl" doc:"The cookie's name."`
+	TTL    Duration `flow:"ttl" min:"0s" default:"0s" doc:"How long the cookie lives; 0 means as long as the browser."`
+}
+
+// FrontHealth is a frontend's own check of its backends.
+type FrontHealth struct {
+	HTTP           string   `flow:"http" doc:"A path that answers with a status from 200 to 399; a TCP connection, if not set."`
+	Interval       Duration `flow:"interval" min:"10ms" default:"1s" doc:"Time between checks."`
+	Timeout        Duration `flow:"timeout" min:"1ms" default:"2s" doc:"Longest time for one check."`
+	HealthyAfter   int      `flow:"healthy_after" min:"1" max:"100" default:"1" doc:"Successes in a row that make it healthy."`
+	UnhealthyAfter int      `flow:"unhealthy_after" min:"1" max:"100" default:"3" doc:"Failures in a row that make it unhealthy."`
+}
+
+// Eject leaves out a backend that fails requests.
+type Eject struct {
+	ConsecutiveErrors int      `flow:"consecutive_errors" min:"0" default:"5" doc:"Failures in a row after which it is left out; 0 switches this off."`
+	BaseTime          Duration `flow:"base_time" min:"10ms" default:"5s" doc:"How long the first time; longer each time after."`
+	MaxPercent        int      `flow:"max_percent" min:"0" max:"100" default:"50" doc:"The most backends left out at once, in percent."`
+	PanicPercent      int      `flow:"panic_percent" min:"0" max:"100" default:"30" doc:"When fewer than this percentage are healthy, all are used: better a slow answer than none."`
+}
+
+// FrontendRetry limits second attempts.
+type FrontendRetry struct {
+	Attempts      int `flow:"attempts" min:"0" max:"10" default:"2" doc:"The most second attempts for one request."`
+	BudgetPercent int `flow:"budget_percent" min:"0" max:"100" default:"20" doc:"The most second attempts, in percent of all requests."`
+}
+
+// Queue holds requests that no backend can take.
+type Queue struct {
+	Size    int      `flow:"size" min:"0" max:"1000000" default:"1024" doc:"The most requests that wait."`
+	Timeout Duration `flow:"timeout" min:"0s" default:"5s" doc:"The longest that one waits."`
+}
+
+// FrontTimeout limits the parts of a request.
+type FrontTimeout struct {
+	Connect Duration `flow:"connect" min:"1ms" default:"2s" doc:"To reach a backend."`
+	Header  Duration `flow:"header" min:"0s" default:"1m" doc:"From the request's end to the answer's header."`
+	Idle    Duration `flow:"idle" min:"1s" default:"1m30s" doc:"Between two requests on one connection, and between two pieces of a stream."`
+	Total   Duration `flow:"total" min:"0s" default:"0s" doc:"The whole request; 0 means no limit."`
+}
+
+// Backend is the value of one replica's membership in one frontend.
+type Backend struct {
+	Frontend  string       `flow:"frontend,replace" doc:"The frontend's address."`
+	Function  string       `flow:"function,replace" doc:"The function's address."`
+	ReplicaID string       `flow:"replica_id,replace" doc:"The replica's id."`
+	Target    string       `flow:"target,replace" doc:"host:port of the replica."`
+	Protocol  string       `flow:"protocol,replace" enum:"http|h2c|tcp" default:"http" doc:"What the replica speaks."`
+	Drain     Duration     `flow:"drain" default:"10s" doc:"How long requests in flight may take when it leaves."`
+	Health    *FrontHealth `flow:"health" doc:"How the frontend checks it; the function's own check, if it has one."`
+}
+
+// Scaling is the value of a scaling block: scaling.NAME.
+type Scaling struct {
+	Target   Address  `flow:"target,required,replace" doc:"The function or vm whose size it owns."`
+	Min      int      `flow:"min,required" min:"0" max:"1000000" doc:"The least size."`
+	Max      int      `flow:"max,required" min:"0" max:"1000000" doc:"The greatest size."`
+	Headroom int      `flow:"headroom" min:"0" default:"0" doc:"For machines: free slots, each as large as the largest replica, that are kept ready."`
+	Every    Duration `flow:"every" min:"1s" max:"5m" default:"5s" doc:"Time between evaluations."`
+	Mode     string   `flow:"mode" enum:"on|up_only|dry_run|off" default:"on" doc:"Whether it acts, only grows, only says what it would do, or rests."`
+	Metrics  []Metric `flow:"metric" doc:"What is measured, and how much of it one replica should have. The metric that asks for the most wins."`
+}
+
+// Metric is one metric of a scaling block.
+type Metric struct {
+	Name        string   `flow:"name,label" doc:"rps, in_flight, latency, error_rate, queue, cpu, memory, or a name of your own with a source."`
+	Source      string   `flow:"source" enum:"frontend|replica|machine|prometheus|http|exec" doc:"Where it comes from; known from the name for the built-in ones."`
+	Query       string   `flow:"query" doc:"What to ask the source."`
+	Target      float64  `flow:"target" min:"0" doc:"How much of it one replica should have."`
+	Utilisation float64  `flow:"utilisation" min:"0.01" max:"1" doc:"How much of a replica's limit should be in use, for cpu and memory."`
+	Window      Duration `flow:"window" min:"1s" max:"1h" default:"30s" doc:"The time that one value is taken over."`
+	Aggregate   string   `flow:"aggregate" enum:"avg|max|p95|last" default:"avg" doc:"How the samples of the window become one value."`
+}
+
+// Task is the value of a user's own step: task.NAME.
+type Task struct {
+	Phase      string            `flow:"phase" enum:"provision|deploy|stitch|tune" default:"deploy" doc:"Where in a run it belongs: it is done before any step of a later phase starts, and it starts when what it depends on is done (everything of the earlier phases, if it depends on nothing)."`
+	When       string            `flow:"when" enum:"create|update|always" default:"create" doc:"Runs once; or again whenever it, or something that it depends on, changes; or at every apply."`
+	Exec       []string          `flow:"exec" doc:"The command to run, on the machine where flowctl runs."`
+	HTTP       *TaskHTTP         `flow:"http" doc:"The request to send, instead of exec."`
+	Env        map[string]string `flow:"env" doc:"Environment variables for exec."`
+	WorkingDir string            `flow:"working_dir" doc:"The working directory; the spec's folder, if not set."`
+	Triggers   map[string]string `flow:"triggers" doc:"Values that count as a change for when = \"update\"."`
+	Retries    int               `flow:"retries" min:"0" max:"100" default:"0" doc:"Further attempts after a failure."`
+	Timeout    Duration          `flow:"timeout" min:"10ms" default:"5m" doc:"The longest that one attempt takes."`
+
+	Output string `flow:"output,computed" doc:"What the command printed, or the answer's body: the first 4 KiB."`
+	RunID  string `flow:"run_id,computed" doc:"The operation that ran it last."`
+}
+
+// TaskHTTP is a request that a task sends.
+type TaskHTTP struct {
+	URL     string            `flow:"url,required" doc:"Where to."`
+	Method  string            `flow:"method" enum:"GET|POST|PUT|PATCH|DELETE|HEAD" default:"GET" doc:"The method."`
+	Headers map[string]string `flow:"headers" doc:"Request headers."`
+	Body    string            `flow:"body" doc:"The request body."`
+	Expect  []int             `flow:"expect" doc:"The statuses that are success; 200 to 299, if not set."`
+}
+
+// ValueSchema returns the schema of a resource's value.
+func ValueSchema(k Kind) *Schema {
+	switch k {
+	case KindVM:
+		return SchemaOf[VM]()
+	case KindFunction:
+		return SchemaOf[Replica]()
+	case KindBackend:
+		return SchemaOf[Backend]()
+	default:
+		return BlockSchema(k)
+	}
+}
+
+// BlockSchema returns the schema of a block, which holds the resource's value
+// and, for groups, what decides about their size and place. It is nil for kinds
+// that have no block.
+func BlockSchema(k Kind) *Schema {
+	switch k {
+	case KindVM:
+		return SchemaOf[MachineBlock]()
+	case KindHost:
+		return SchemaOf[Host]()
+	case KindNetwork:
+		return SchemaOf[Network]()
+	case KindImage:
+		return SchemaOf[Image]()
+	case KindFunction:
+		return SchemaOf[Function]()
+	case KindFrontend:
+		return SchemaOf[Frontend]()
+	case KindScaling:
+		return SchemaOf[Scaling]()
+	case KindTask:
+		return SchemaOf[Task]()
+	default:
+		return nil
+	}
+}
+
+// BlockKinds lists the kinds that have a block of their own, in the order of the
+// language reference.
+var BlockKinds = []Kind{KindVM, KindHost, KindNetwork, KindImage, KindFunction, KindFrontend, KindScaling, KindTask}

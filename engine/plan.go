@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Action is what a plan does to a resource.
+type Action int
+
+// The actions.
+const (
+	NoOp Action = iota
+	Create
+	Update
+	Replace
+	Delete
+	Run // a task that runs again although nothing about it changed
+)
+
+func (a Action) String() string {
+	switch a {
+	case NoOp:
+		return "no-op"
+	case Create:
+		return "create"
+	case Update:
+		return "update"
+	case Replace:
+		return "replace"
+	case Delete:
+		return "delete"
+	case Run:
+		return "run"
+	default:
+		panic(fmt.Sprintf("bug: action %d", int(a)))
+	}
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// Change is what a plan does to one resource, and why.
+type Change struct {
+	Address  Address
+	Action   Action
+	Phase    Phase
+	Provider string // of the new object; of Prior, if the resource is deleted
+
+	Prior     *Object   // the object that stands for the resource now, as observed; nil if there is none
+	Planned   cty.Value // unmarked; unknown where apply will tell; cty.NilVal when deleted
+	Sensitive []string  // as in Object
+	Leftovers []Object  // other objects of the resource, to be deleted
+	Gen       int       // of the object that this change makes or keeps
+
+	Changed      []string // attributes that differ, sorted
+	ReplacePaths []string // those of them that need a new object
+	CreateFirst  bool     // Replace: the new object is made before the old one is deleted
+	Why          string   // for the operator, beyond what Changed tells: "it is gone"
+	Hold         string   // why nothing is done although something should be
+
+	Needs    []Need // targets exist in the plan
+	Config   Config // nil when deleted
+	Timeouts Timeouts
+	Window   int // Replace of a replica: how many of its group may be under way at once
+	Source   Range
+}
+
+// Plan is everything that must change, as values: the whole instruction. It is
+// valid only for the state that it was made from.
+type Plan struct {
+	Flow     string
+	Lineage  string
+	Serial   int64
+	Destroy  bool
+	Changes  []Change // one for each resource, no-ops included, sorted by address
+	Outputs  []OutputChange
+	Placings []Placing   // where replicas go, sorted by address
+	Sizes    []GroupSize // sizes of autoscaled groups
+}
+
+// Placing tells where a replica goes, and where it was.
+type Placing struct {
+	Replica Address
+	Machine Address
+	Was     Address // zero if it is new
+	Why     string
+}
+
+// GroupSize is the size of one group in the plan.
+type GroupSize struct {
+	Group  Address
+	Size   int
+	Bounds Bounds
+}
+
+// OutputChange is one output before and after.
+type OutputChange struct {
+	Name        string
+	Description string
+	Sensitive   bool
+	Before      cty.Value // cty.NilVal if it is new
+	After       cty.Value // cty.NilVal if it is removed
+	Config      Config
+}
+
+// Changed reports whether the output's value differs or may differ.
+func (o OutputChange) Changed() bool {
+	if o.Before == cty.NilVal || o.After == cty.NilVal {
+		return o.Before != o.After
+	}
+	return !o.After.IsWhollyKnown() || !o.After.RawEquals(o.Before)
+}
+
+// Empty reports whether applying the plan would change nothing. Tasks that run
+// at every apply do not count.
+func (p Plan) Empty() bool {
+	for _, c := range p.Changes {
+		if c.Counts() {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(p.Outputs, OutputChange.Changed)
+}
+
+// Counts reports whether c is a change that a plan's summary counts.
+func (c Change) Counts() bool {
+	return c.Action != NoOp && c.Action != Run || len(c.Leftovers) > 0
+}
+
+// Find returns the change of address a, or nil.
+func (p Plan) Find(a Address) *Change {
+	i, ok := slices.BinarySearchFunc(p.Changes, a, func(c Change, a Address) int { return c.Address.Compare(a) })
+	if !ok {
+		return nil
+	}
+	return &p.Changes[i]
+}
+
+// Summary counts a plan's actions.
+type Summary struct {
+	Add, Change, Replace, Destroy, Run int
+}
+
+// Summarise counts what p does, in all and for each phase.
+func (p Plan) Summarise() (all Summary, phases map[Phase]Summary) {
+	phases = map[Phase]Summary{}
+	for _, c := range p.Changes {
+		s := phases[c.Phase]
+		for _, n := range []*Summary{&all, &s} {
+			n.Destroy += len(c.Leftovers)
+			switch c.Action {
+			case Create:
+				n.Add++
+			case Update:
+				n.Change++
+			case Replace:
+				n.Replace++
+			case Delete:
+				n.Destroy++
+			case Run:
+				n.Run++
+			}
+		}
+		phases[c.Phase] = s
+	}
+	return all, phases
+}
+
+// Proposal is a change of one resource's value that a provider may refine: the
+// default comes from comparing under the kind's schema. Refining is pure.
+type Proposal struct {
+	Address      Address
+	Prior        *Object
+	Want         cty.Value // computed attributes unknown or as they were
+	Changed      []string
+	ReplacePaths []string
+}
