@@ -1,0 +1,132 @@
+package place
+
+import (
+	"math"
+	"slices"
+
+	"github.com/flowctl/flowctl/engine"
+)
+
+// Input is what placement decides from.
+type Input struct {
+	Machines  []engine.MachineGroup
+	Functions []engine.FunctionGroup
+	Sizes     map[engine.Address]int            // replicas wanted, by function
+	Counts    map[engine.Address]int            // machines that there are, by group; grown if need be
+	Was       map[engine.Address]engine.Address // where each existing replica is
+}
+
+// Result is where everything goes.
+type Result struct {
+	Placings []engine.Placing       // of all replicas that have a place, sorted by replica
+	Counts   map[engine.Address]int // machines needed, by group, within its bounds
+	Unplaced []Unplaced             // sorted by replica
+	Short    []Shortage             // groups with less headroom than wanted, at their largest
+
+	state *state
+}
+
+// Unplaced is a replica for which no machine has room.
+type Unplaced struct {
+	Replica engine.Address
+	Why     string
+}
+
+// Shortage is missing headroom.
+type Shortage struct {
+	Group      engine.Address
+	Want, Have int
+}
+
+// Compute places all replicas, with as few more machines as will do.
+func Compute(in Input) Result {
+	counts := map[engine.Address]int{}
+	for _, m := range in.Machines {
+		counts[m.Address] = m.Count.Clamp(in.Counts[m.Address])
+	}
+	in.Functions = slices.Clone(in.Functions)
+	slices.SortFunc(in.Functions, func(a, b engine.FunctionGroup) int { return a.Address.Compare(b.Address) })
+	in.Machines = slices.Clone(in.Machines)
+	slices.SortFunc(in.Machines, func(a, b engine.MachineGroup) int { return a.Address.Compare(b.Address) })
+	grow(in, counts)
+	for {
+		r := pack(in, counts)
+		group := r.wantsMore(in, counts)
+		if group == nil {
+			r.Counts = counts
+			return r
+		}
+		counts[*group]++
+	}
+}
+
+// grow raises the counts of autoscaled groups to what their replicas need in
+// sum, so that Compute packs few times.
+func grow(in Input, counts map[engine.Address]int) {
+	for _, m := range in.Machines {
+		if !m.Count.Autoscaled {
+			continue
+		}
+		var cpu, memory, slots float64
+		for _, f := range in.Functions {
+			if len(f.On) != 1 || f.On[0] != m.Address {
+				continue
+			}
+			n := float64(in.Sizes[f.Address])
+			cpu += n * f.Each.CPU
+			memory += n * float64(f.Each.Memory)
+			slots += n
+		}
+		need := max(ratio(cpu, m.Each.CPU), ratio(memory, float64(m.Each.Memory)), ratio(slots+float64(m.Headroom), float64(m.Each.Slots)))
+		counts[m.Address] = m.Count.Clamp(max(counts[m.Address], int(math.Ceil(need-1e-9))))
+	}
+}
+
+func ratio(need, have float64) float64 {
+	if have <= 0 {
+		return 0
+	}
+	return need / have
+}
+
+// wantsMore returns the group that should have one machine more, or nil.
+func (r *Result) wantsMore(in Input, counts map[engine.Address]int) *engine.Address {
+	for _, u := range r.Unplaced {
+		f := in.Functions[r.state.function(u.Replica.Group())]
+		for _, on := range f.On {
+			for i := range in.Machines {
+				m := &in.Machines[i]
+				if m.Address == on && m.Count.Autoscaled && counts[on] < m.Count.Max && r.state.fitsEmpty(f, *m) {
+					return &m.Address
+				}
+			}
+		}
+	}
+	r.Short = nil
+	for i := range in.Machines {
+		m := &in.Machines[i]
+		if m.Headroom == 0 {
+			continue
+		}
+		if have := r.state.free(m.Address, in.Functions); have < m.Headroom {
+			if counts[m.Address] < m.Count.Max {
+				return &m.Address
+			}
+			r.Short = append(r.Short, Shortage{m.Address, m.Headroom, have})
+		}
+	}
+	return nil
+}
+
+// Reserve takes room for one more replica of a function on a machine, for the
+// time that an old and a new one run side by side. It reports whether there was
+// room.
+func (r *Result) Reserve(function, machine engine.Address) bool {
+	m := r.state.machine(machine)
+	fi := r.state.function(function)
+	if m == nil || fi < 0 || !m.room(r.state.needs[fi]) {
+		return false
+	}
+	m.take(r.state.needs[fi], fi, 0)
+	return true
+}
