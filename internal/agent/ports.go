@@ -194,6 +194,15 @@ func (p *ports) sweep() {
 	}
 }
 
+// hasAddress says whether servers on this computer can listen on an address.
+func hasAddress(host string) error {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return invalidf("machine host %s cannot be listened on: %v; use an address of this computer such as 127.0.0.1", host, err)
+	}
+	return l.Close()
+}
+
 // canListen says whether a server could listen on the port of host, while
 // nobody listens on it at any address. It listens for a moment to know.
 func canListen(host string, port int) bool {

@@ -152,6 +152,7 @@ func (p *process) bury(deadline <-chan time.Time) {
 			return
 		}
 		if killing {
+			p.launch.group.seal(true) // a failure is met by killing again
 			for _, m := range left {
 				kill(m)
 			}

@@ -36,8 +36,9 @@ type procTable struct {
 	// process's environment names.
 	list func([]procInfo) ([]procInfo, error)
 	mark func(pid int) (machine, replica string)
-	// session is told of each session led by a process of a replica.
-	session func(replica string, leader procKey)
+	// session is told of each session led by a process of a replica; first says
+	// that a new life of the replica begins with it.
+	session func(replica string, leader procKey, first bool)
 
 	mu      sync.Mutex
 	scanned time.Time // when the last scan began
@@ -55,7 +56,7 @@ type procUse struct {
 	rss   int64
 }
 
-func newProcTable(machineID string, now func() time.Time, session func(string, procKey)) *procTable {
+func newProcTable(machineID string, now func() time.Time, session func(string, procKey, bool)) *procTable {
 	return &procTable{
 		machineID: machineID, self: os.Getpid(), now: now, list: listProcs, mark: readMark, session: session,
 		owner: map[procKey]string{}, leads: map[int]string{}, used: map[string]procUse{},
@@ -68,7 +69,7 @@ func (t *procTable) add(pid int, replica string) {
 	defer t.mu.Unlock()
 	t.leads[pid] = replica
 	if p, ok := readProc(pid); ok {
-		t.session(replica, p.key())
+		t.session(replica, p.key(), true)
 	}
 }
 
@@ -207,7 +208,7 @@ func (t *procTable) assign() {
 		owner[p.key()] = o
 		if o != "" && p.session == p.pid && t.leads[p.pid] == "" {
 			t.leads[p.pid] = o
-			t.session(o, p.key())
+			t.session(o, p.key(), false)
 		}
 		return o
 	}

@@ -138,6 +138,12 @@ func readMark(pid int) (machine, replica string) {
 	return machine, replica
 }
 
+// commandOf returns the program and arguments of a process.
+func commandOf(pid int) string {
+	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	return string(bytes.ReplaceAll(bytes.TrimRight(b, "\x00"), []byte{0}, []byte{' '}))
+}
+
 // kill ends one process and never another that has got its pid since.
 func kill(p procKey) {
 	fd, err := unix.PidfdOpen(p.pid, 0)

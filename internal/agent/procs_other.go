@@ -13,6 +13,10 @@ func readProc(pid int) (procInfo, bool) { return procInfo{pid: pid, session: pid
 
 func readMark(int) (machine, replica string) { return "", "" }
 
+func commandOf(int) string { return "" }
+
+func readSmall(string, []byte) int { return 0 }
+
 func kill(p procKey) { syscall.Kill(-p.pid, syscall.SIGKILL) }
 
 func bootID() string { return "" }

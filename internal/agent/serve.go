@@ -130,6 +130,9 @@ func open(o ServeOptions) (a *agent, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := hasAddress(m.Host); err != nil {
+		return nil, err
+	}
 	if err := becomeSubreaper(); err != nil {
 		return nil, err
 	}
@@ -137,17 +140,34 @@ func open(o ServeOptions) (a *agent, err error) {
 		dir: o.Dir, id: machineID(o.Dir), log: o.Log, now: o.Now,
 		chance: rand.New(rand.NewPCG(o.Seed, 0)), ports: newPorts(o.PortDir, machineID(o.Dir)),
 	}
+	sweepAtStart(o.Dir, o.Log)
 	h.ports.sweep()
 	l, err := daemon.Listen(o.Dir)
 	if err != nil {
 		return nil, err
 	}
-	h.table = newProcTable(h.id, o.Now, func(string, procKey) {})
+	h.table = newProcTable(h.id, o.Now, recordSession(o.Dir))
 	if h.forker, err = newForker(o.Now, h.table.orphan); err != nil {
 		l.Close()
 		return nil, err
 	}
+	h.groups, h.unmade = openGroups(o, h.id, m)
+	if h.unmade != "" {
+		o.Log.Warn("limits of cpu and memory are not all enforced", "why", h.unmade)
+	}
 	return &agent{newSupervisor(h, m), l, release}, nil
+}
+
+// openGroups makes the machine's cgroup if it can, and says what it cannot.
+func openGroups(o ServeOptions, id string, m Machine) (groups *machineGroup, unmade string) {
+	if o.NoCgroups {
+		return nil, "cgroups are switched off"
+	}
+	groups, err := openMachineGroup(id, m.CPUs, m.MemoryBytes, recordGroups(o.Dir))
+	if err != nil {
+		return nil, err.Error()
+	}
+	return groups, groups.missing
 }
 
 // serve runs until the end, and gives everything back.
@@ -167,6 +187,7 @@ func (a *agent) serve(ctx context.Context) error {
 		served = server.Serve(a.listener)
 		stop() // a broken socket: nobody could ask for anything any more
 	})
+	servers.Go(a.measure)
 	a.run(ctx)
 	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -175,6 +196,9 @@ func (a *agent) serve(ctx context.Context) error {
 	}
 	servers.Wait()
 	a.forker.close()
+	if err := forgetGroups(a.dir, a.groups.remove()); err != nil {
+		a.log.Error("cgroup of the machine stays", "err", err)
+	}
 	a.log.Info("machine agent ends")
 	if errors.Is(served, http.ErrServerClosed) {
 		return nil

@@ -21,6 +21,7 @@ type host struct {
 	chance *rand.Rand // of the loop alone
 	ports  *ports
 	groups *machineGroup // nil: no cgroups
+	unmade string        // limits that are not enforced, and why; "" if all are
 	table  *procTable
 	forker *forker
 }
@@ -159,9 +160,9 @@ func (s *supervisor) list() []Status {
 func (s *supervisor) machineStatus() MachineStatus {
 	m := MachineStatus{
 		Machine: s.machine, ID: s.id, PID: os.Getpid(), Started: s.started,
+		LimitsEnforced: s.unmade == "", LimitsWhy: s.unmade,
 		Usage: s.usage, Replicas: len(s.replicas),
 	}
-	m.LimitsEnforced, m.LimitsWhy = s.groups.enforced()
 	for _, r := range s.replicas {
 		if r.state == StateRunning {
 			m.Running++
@@ -186,7 +187,10 @@ func (s *supervisor) setMachine(m Machine, reply func(MachineStatus, error)) {
 	}
 	s.resizing = true
 	s.workers.Go(func() {
-		err := s.groups.resize(m.CPUs, m.MemoryBytes)
+		err := hasAddress(m.Host)
+		if err == nil {
+			err = s.groups.resize(m.CPUs, m.MemoryBytes)
+		}
 		if err == nil {
 			err = WriteMachine(s.dir, m)
 		}
