@@ -1,0 +1,191 @@
+package lb
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// forwarder is the upstream side of a frontend: it sends a request to a backend,
+// and to another if that is allowed and needed.
+type forwarder struct{ f *frontend }
+
+// RoundTrip implements http.RoundTripper for requests of exchanges.
+func (fw forwarder) RoundTrip(out *http.Request) (*http.Response, error) {
+	x := exchangeOf(out.Context())
+	body := x.replay(out)
+	for {
+		b, err := x.f.pool.acquire(x, &x.want)
+		if err != nil {
+			return nil, err
+		}
+		x.b = b
+		x.want.tried = append(x.want.tried, b)
+		try, err := x.prepare(out, body)
+		if err != nil {
+			return nil, err
+		}
+		began := x.f.clock.now()
+		b.counters.requests.add(began)
+		res, err := b.up.Load().pick(x, try).RoundTrip(try)
+		if err == nil {
+			return res, x.accept(res, began)
+		}
+		fail := x.classify(err)
+		x.f.pool.punish(b, fail)
+		if len(x.want.tried) >= x.cfg.Retry.Attempts ||
+			!mayRetry(fail, out.Method, body == nil || body.again()) || !x.f.spendRetry(x.cfg.Retry) {
+			return nil, err
+		}
+		x.b = nil
+		x.f.pool.release(b)
+	}
+}
+
+// replay is the source of the bodies of all tries; nil for a request without.
+func (x *exchange) replay(out *http.Request) *replay {
+	if out.Body == nil || out.Body == http.NoBody {
+		return nil
+	}
+	return &replay{src: out.Body, keep: idempotent(out.Method) && out.ContentLength > 0 && out.ContentLength <= replayBytes}
+}
+
+// prepare makes the request for x.b: an own copy each time, as an earlier try may
+// still be looking at its.
+func (x *exchange) prepare(out *http.Request, body *replay) (*http.Request, error) {
+	path, raw, ok := x.route.stripPath(x.path, x.rawPath)
+	if !ok {
+		return nil, &proxyError{badRequest, http.StatusBadRequest, "malformed path"}
+	}
+	try := out.WithContext(out.Context())
+	try.URL = &url.URL{Scheme: "http", Host: x.b.addr, Path: path, RawPath: raw, RawQuery: out.URL.RawQuery, ForceQuery: out.URL.ForceQuery}
+	if body != nil {
+		t, ok := body.next()
+		if !ok {
+			return nil, errors.New("bug: retry of a body that is gone")
+		}
+		try.Body = t
+	}
+	return try, nil
+}
+
+// pick chooses the connections for a request: HTTP/2 if the backend speaks it,
+// but upgrades are HTTP/1.1's own, and gRPC calls carry their own time limits.
+func (u *upstream) pick(x *exchange, try *http.Request) *http.Transport {
+	switch {
+	case u.h2 == nil || try.Header.Get("Upgrade") != "":
+		return u.h1
+	case x.isStream:
+		return u.grpc
+	default:
+		return u.h2
+	}
+}
+
+// accept takes over an answer: it is the one that the client gets.
+func (x *exchange) accept(res *http.Response, began int64) error {
+	b, now := x.b, x.f.clock.now()
+	took := time.Duration(now - began)
+	b.latency.observe(now, took)
+	b.counters.latency.record(now, took)
+	countStatus(&b.counters.status, res.StatusCode)
+	countStatus(&x.f.counters.status, res.StatusCode)
+	x.f.pool.judge(b, res.StatusCode)
+	x.status = res.StatusCode
+	x.want.tried = nil // the log shall not name it as failed
+	if x.cfg.Sticky != nil {
+		x.stick(res)
+	}
+	x.isStream = x.isStream || isStream(res)
+	idle := x.cfg.Timeouts.Idle.limit()
+	if x.isStream {
+		idle = x.cfg.Timeouts.Stream.limit()
+		x.leave = b.streams.add(&stream{cut: func() { x.cancel(errCut) }})
+		if x.total != nil {
+			x.total.Stop()
+		}
+	}
+	if res.Body == http.NoBody {
+		return nil
+	}
+	if idle > 0 {
+		x.stalled = time.AfterFunc(idle, func() { x.cancel(errStalled) })
+	}
+	a := &answerBody{x: x, src: res.Body, idle: idle}
+	res.Body = a
+	if rw, ok := a.src.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
+		res.Body = &upgradedBody{a, rw}
+	}
+	return nil
+}
+
+// isStream reports whether an answer is one that may go on for long.
+func isStream(res *http.Response) bool {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return true
+	}
+	ct := res.Header.Get("Content-Type")
+	if len(ct) < len("text/event-stream") || ct[0] != 't' && ct[0] != 'T' {
+		return false
+	}
+	mt, _, _ := mime.ParseMediaType(ct)
+	return mt == "text/event-stream"
+}
+
+// answerBody is the body of an answer, with an eye on its progress.
+type answerBody struct {
+	x    *exchange
+	src  io.ReadCloser
+	idle time.Duration
+}
+
+func (a *answerBody) progress() {
+	if a.idle > 0 {
+		a.x.stalled.Reset(a.idle)
+	}
+}
+
+func (a *answerBody) Read(p []byte) (int, error) {
+	n, err := a.src.Read(p)
+	if err == nil {
+		a.progress()
+	} else if err != io.EOF {
+		a.x.answerFailed(err)
+	}
+	return n, err
+}
+
+func (a *answerBody) Close() error { return a.src.Close() }
+
+func (x *exchange) answerFailed(err error) {
+	x.answerErr = err
+	if x.Err() == nil {
+		x.f.pool.punish(x.b, failedReset)
+	}
+}
+
+// upgradedBody is both directions of an upgraded connection.
+type upgradedBody struct {
+	*answerBody
+	rw io.ReadWriteCloser
+}
+
+func (u *upgradedBody) Read(p []byte) (int, error) {
+	n, err := u.rw.Read(p)
+	u.progress()
+	return n, err
+}
+
+func (u *upgradedBody) Write(p []byte) (int, error) {
+	n, err := u.rw.Write(p)
+	u.progress()
+	return n, err
+}
+
+// CloseWrite passes the client's half-close on.
+func (u *upgradedBody) CloseWrite() error {
+	return u.rw.(interface{ CloseWrite() error }).CloseWrite()
+}
