@@ -45,6 +45,22 @@ func (k Kind) Phase() Phase {
 // from 0, rather than one resource.
 func (k Kind) Sized() bool { return k == KindVM || k == KindFunction }
 
+// StandsOn reports whether an object of kind k cannot exist without the one of
+// kind in that it stands on: a replica without its machine, a backend without
+// its frontend and replica, a machine without its network.
+func (k Kind) StandsOn(in Kind) bool {
+	switch k {
+	case KindFunction:
+		return in == KindVM || in == KindHost
+	case KindBackend:
+		return in == KindFrontend || in == KindFunction
+	case KindVM:
+		return in == KindNetwork
+	default:
+		return false
+	}
+}
+
 // Phase is one of the four stages of a run.
 type Phase int
 

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -88,6 +90,42 @@ type Bounds struct {
 
 // Clamp returns n moved into the bounds.
 func (b Bounds) Clamp(n int) int { return min(max(n, b.Min), b.Max) }
+
+// Indexes returns the numbers of the instances that a group should have, given
+// those that it has, sorted. A fixed group is counted from 0; an autoscaled one
+// keeps what it has, loses the highest above the bounds and gains the smallest
+// that are free below them.
+func (b Bounds) Indexes(have []int) []int {
+	if !b.Autoscaled {
+		have = nil
+	}
+	have = slices.Compact(slices.Sorted(slices.Values(have)))
+	want := b.Clamp(len(have))
+	return Grow(have[:min(len(have), want)], want-len(have))
+}
+
+// Grow adds the n smallest numbers that are not among the sorted indexes.
+func Grow(indexes []int, n int) []int {
+	if n <= 0 {
+		return indexes
+	}
+	out := make([]int, 0, len(indexes)+n)
+	i := 0
+	for next := 0; len(out) < cap(out); next++ {
+		if i < len(indexes) && indexes[i] == next {
+			out = append(out, next)
+			i++
+			continue
+		}
+		if n == 0 {
+			out = append(out, indexes[i:]...)
+			break
+		}
+		out = append(out, next)
+		n--
+	}
+	return out
+}
 
 // Capacity is what a machine offers, or what a replica needs.
 type Capacity struct {

@@ -196,3 +196,26 @@ func TestCurrentPrefersTheNewestThatIsNotTainted(t *testing.T) {
 		}
 	}
 }
+
+func TestIndexes(t *testing.T) {
+	auto := engine.Bounds{Min: 2, Max: 4, Autoscaled: true}
+	for _, c := range []struct {
+		b    engine.Bounds
+		have []int
+		want []int
+	}{
+		{engine.Bounds{Min: 3, Max: 3}, []int{0, 5}, []int{0, 1, 2}},
+		{engine.Bounds{}, []int{0, 1}, nil},
+		{auto, nil, []int{0, 1}},
+		{auto, []int{2}, []int{0, 2}},
+		{auto, []int{0, 2, 5}, []int{0, 2, 5}},
+		{auto, []int{7, 1, 3, 5, 9}, []int{1, 3, 5, 7}},
+	} {
+		if got := c.b.Indexes(c.have); !slices.Equal(got, c.want) {
+			t.Errorf("%+v of %v = %v, want %v", c.b, c.have, got, c.want)
+		}
+	}
+	if got := engine.Grow([]int{1, 4}, 3); !slices.Equal(got, []int{0, 1, 2, 3, 4}) {
+		t.Errorf("Grow = %v", got)
+	}
+}

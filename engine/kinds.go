@@ -105,12 +105,12 @@ type Stop struct {
 
 // Function is a function block: a group of replicas.
 type Function struct {
-	On            []Address     `flow:"on,required,meta" doc:"The machines that the replicas run on: a vm or host, or a list of them."`
+	On            []Address     `flow:"on,required,meta" refs:"vm|host" doc:"The machines that the replicas run on: a vm or host, or a list of them."`
 	Replicas      int           `flow:"replicas,meta" min:"0" max:"100000" default:"1" doc:"How many copies run. Not with a scaling block, which owns the number."`
 	Spread        bool          `flow:"spread,meta" default:"false" doc:"Put replicas on as many machines as there are, rather than on as few as will do."`
 	MaxPerMachine int           `flow:"max_per_machine,meta" min:"1" doc:"The most replicas of this function on one machine."`
-	Colocate      []Address     `flow:"colocate,meta" doc:"Functions on the same data path: their replicas share machines with this one's where they fit."`
-	Avoid         []Address     `flow:"avoid,meta" doc:"Functions that must not share a machine with this one."`
+	Colocate      []Address     `flow:"colocate,meta" refs:"function" doc:"Functions on the same data path: their replicas share machines with this one's where they fit."`
+	Avoid         []Address     `flow:"avoid,meta" refs:"function" doc:"Functions that must not share a machine with this one."`
 	Update        *UpdatePolicy `flow:"update,meta" doc:"How replicas are replaced when something changes."`
 	Replica
 }
@@ -131,7 +131,7 @@ type MachineBlock struct {
 type Frontend struct {
 	Listen         string         `flow:"listen,required" doc:"Where it listens: \"host:port\", \":port\" for all addresses, port 0 for one that is free."`
 	Protocol       string         `flow:"protocol,replace" enum:"http|tcp" default:"http" doc:"Whether it balances HTTP requests or TCP connections."`
-	To             Address        `flow:"to" doc:"The function that gets everything: short for one route \"/\"."`
+	To             Address        `flow:"to" refs:"function" doc:"The function that gets everything: short for one route \"/\"."`
 	Routes         []Route        `flow:"route" doc:"Which function gets which requests. The longest path wins, then a host before none, then the most headers."`
 	Balance        string         `flow:"balance" enum:"p2c|round_robin|least_conn|hash|random" default:"p2c" doc:"How a backend is chosen: the better of two random ones by latency and load (p2c), in turn by weight, the one with the fewest requests in flight, by a hash, or at random."`
 	HashKey        string         `flow:"hash_key" doc:"What balance = \"hash\" hashes: \"source\", \"path\", \"header:NAME\" or \"cookie:NAME\"."`
@@ -157,14 +157,14 @@ type Route struct {
 	Path        string            `flow:"path,label" doc:"The path's beginning, on a segment boundary; \"/\" is every path."`
 	Host        string            `flow:"host" doc:"The host name, or \"*.example.com\" for all beneath."`
 	Headers     map[string]string `flow:"headers" doc:"Headers and their exact values."`
-	To          Address           `flow:"to" doc:"The function that gets the requests."`
+	To          Address           `flow:"to" refs:"function" doc:"The function that gets the requests."`
 	Split       []Split           `flow:"split" doc:"Several functions that share the requests by weight, instead of to."`
 	StripPrefix bool              `flow:"strip_prefix" default:"false" doc:"Takes the path's beginning away before the request is sent on."`
 }
 
 // Split is one of several functions that share a route.
 type Split struct {
-	To     Address `flow:"to,required" doc:"The function."`
+	To     Address `flow:"to,required" refs:"function" doc:"The function."`
 	Weight int     `flow:"weight,required" min:"0" max:"1000000" doc:"Its share, relative to the other splits of the route."`
 }
 
@@ -243,7 +243,7 @@ type Backend struct {
 
 // Scaling is the value of a scaling block: scaling.NAME.
 type Scaling struct {
-	Target   Address  `flow:"target,required,replace" doc:"The function or vm whose size it owns."`
+	Target   Address  `flow:"target,required,replace" refs:"function|vm" doc:"The function or vm whose size it owns."`
 	Min      int      `flow:"min,required" min:"0" max:"1000000" doc:"The least size."`
 	Max      int      `flow:"max,required" min:"0" max:"1000000" doc:"The greatest size."`
 	Headroom int      `flow:"headroom" min:"0" default:"0" doc:"For machines: free slots, each as large as the largest replica, that are kept ready."`

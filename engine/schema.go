@@ -42,6 +42,7 @@ type Attribute struct {
 	Block     *Schema   // of a BlockForm
 	Repeated  bool      // a BlockForm that may occur more than once
 	Whole     bool      // a number without fraction
+	Refs      []Kind    // of a ReferenceForm: the kinds it may refer to; nil for all
 	field     []int
 }
 
@@ -72,7 +73,7 @@ var schemas sync.Map // reflect.Type → *Schema
 // SchemaOf derives the schema of struct T from its tags:
 //
 //	flow:"name,required,computed,optional,replace,sensitive,meta,label"
-//	doc:"…"  default:"…"  enum:"a|b"  min:"0"  max:"10"
+//	doc:"…"  default:"…"  enum:"a|b"  min:"0"  max:"10"  refs:"vm|host"
 //
 // Fields without a flow tag are skipped; embedded structs are merged. It panics
 // on a tag that it does not understand: that is a bug, and found by any test.
@@ -142,6 +143,11 @@ func attributeOf(f reflect.StructField, tag string, path []int) Attribute {
 	a.Min, a.Max = bound(f.Tag.Get("min"), a.Form), bound(f.Tag.Get("max"), a.Form)
 	if e := f.Tag.Get("enum"); e != "" {
 		a.Enum = strings.Split(e, "|")
+	}
+	if r := f.Tag.Get("refs"); r != "" {
+		for k := range strings.SplitSeq(r, "|") {
+			a.Refs = append(a.Refs, Kind(k))
+		}
 	}
 	a.Default = cty.NilVal
 	if d, ok := f.Tag.Lookup("default"); ok {

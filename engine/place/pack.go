@@ -17,12 +17,12 @@ type item struct {
 }
 
 // pack places all replicas on a given number of machines.
-func pack(in Input, counts map[engine.Address]int) Result {
-	s := newState(in, counts)
+func pack(in Input, machines map[engine.Address][]int) Result {
+	s := newState(in, machines)
 	r := Result{state: s}
 	var movers []item
 	for i, f := range in.Functions {
-		for n := range s.wanted[i] {
+		for _, n := range in.Replicas[f.Address] {
 			replica := f.Address.At(n)
 			was, exists := in.Was[replica]
 			if !exists {

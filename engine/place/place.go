@@ -11,17 +11,17 @@ import (
 type Input struct {
 	Machines  []engine.MachineGroup
 	Functions []engine.FunctionGroup
-	Sizes     map[engine.Address]int            // replicas wanted, by function
-	Counts    map[engine.Address]int            // machines that there are, by group; grown if need be
+	Replicas  map[engine.Address][]int          // numbers of the replicas wanted, by function, sorted
+	Have      map[engine.Address][]int          // numbers of the machines that there are, by group
 	Was       map[engine.Address]engine.Address // where each existing replica is
 }
 
 // Result is where everything goes.
 type Result struct {
-	Placings []engine.Placing       // of all replicas that have a place, sorted by replica
-	Counts   map[engine.Address]int // machines needed, by group, within its bounds
-	Unplaced []Unplaced             // sorted by replica
-	Short    []Shortage             // groups with less headroom than wanted, at their largest
+	Placings []engine.Placing         // of all replicas that have a place, sorted by replica
+	Machines map[engine.Address][]int // numbers of the machines needed, by group, within its bounds
+	Unplaced []Unplaced               // sorted by replica
+	Short    []Shortage               // groups with less headroom than wanted, at their largest
 
 	state *state
 }
@@ -40,29 +40,29 @@ type Shortage struct {
 
 // Compute places all replicas, with as few more machines as will do.
 func Compute(in Input) Result {
-	counts := map[engine.Address]int{}
+	machines := map[engine.Address][]int{}
 	for _, m := range in.Machines {
-		counts[m.Address] = m.Count.Clamp(in.Counts[m.Address])
+		machines[m.Address] = m.Count.Indexes(in.Have[m.Address])
 	}
 	in.Functions = slices.Clone(in.Functions)
 	slices.SortFunc(in.Functions, func(a, b engine.FunctionGroup) int { return a.Address.Compare(b.Address) })
 	in.Machines = slices.Clone(in.Machines)
 	slices.SortFunc(in.Machines, func(a, b engine.MachineGroup) int { return a.Address.Compare(b.Address) })
-	grow(in, counts)
+	grow(in, machines)
 	for {
-		r := pack(in, counts)
-		group := r.wantsMore(in, counts)
+		r := pack(in, machines)
+		group := r.wantsMore(in, machines)
 		if group == nil {
-			r.Counts = counts
+			r.Machines = machines
 			return r
 		}
-		counts[*group]++
+		machines[*group] = engine.Grow(machines[*group], 1)
 	}
 }
 
-// grow raises the counts of autoscaled groups to what their replicas need in
+// grow raises the numbers of autoscaled groups to what their replicas need in
 // sum, so that Compute packs few times.
-func grow(in Input, counts map[engine.Address]int) {
+func grow(in Input, machines map[engine.Address][]int) {
 	for _, m := range in.Machines {
 		if !m.Count.Autoscaled {
 			continue
@@ -72,13 +72,14 @@ func grow(in Input, counts map[engine.Address]int) {
 			if len(f.On) != 1 || f.On[0] != m.Address {
 				continue
 			}
-			n := float64(in.Sizes[f.Address])
+			n := float64(len(in.Replicas[f.Address]))
 			cpu += n * f.Each.CPU
 			memory += n * float64(f.Each.Memory)
 			slots += n
 		}
 		need := max(ratio(cpu, m.Each.CPU), ratio(memory, float64(m.Each.Memory)), ratio(slots+float64(m.Headroom), float64(m.Each.Slots)))
-		counts[m.Address] = m.Count.Clamp(max(counts[m.Address], int(math.Ceil(need-1e-9))))
+		have := machines[m.Address]
+		machines[m.Address] = engine.Grow(have, m.Count.Clamp(int(math.Ceil(need-1e-9)))-len(have))
 	}
 }
 
@@ -90,13 +91,13 @@ func ratio(need, have float64) float64 {
 }
 
 // wantsMore returns the group that should have one machine more, or nil.
-func (r *Result) wantsMore(in Input, counts map[engine.Address]int) *engine.Address {
+func (r *Result) wantsMore(in Input, machines map[engine.Address][]int) *engine.Address {
 	for _, u := range r.Unplaced {
 		f := in.Functions[r.state.function(u.Replica.Group())]
 		for _, on := range f.On {
 			for i := range in.Machines {
 				m := &in.Machines[i]
-				if m.Address == on && m.Count.Autoscaled && counts[on] < m.Count.Max && r.state.fitsEmpty(f, *m) {
+				if m.Address == on && m.Count.Autoscaled && len(machines[on]) < m.Count.Max && r.state.fitsEmpty(f, *m) {
 					return &m.Address
 				}
 			}
@@ -109,7 +110,7 @@ func (r *Result) wantsMore(in Input, counts map[engine.Address]int) *engine.Addr
 			continue
 		}
 		if have := r.state.free(m.Address, in.Functions); have < m.Headroom {
-			if counts[m.Address] < m.Count.Max {
+			if len(machines[m.Address]) < m.Count.Max {
 				return &m.Address
 			}
 			r.Short = append(r.Short, Shortage{m.Address, m.Headroom, have})

@@ -20,6 +20,9 @@ func machines(name string, bounds engine.Bounds, cpu float64, memory engine.Size
 	return engine.MachineGroup{Address: vm(name), Count: bounds, Each: engine.Capacity{CPU: cpu, Memory: memory, Slots: slots}}
 }
 
+// first returns the numbers 0 to n-1.
+func first(n int) []int { return engine.Bounds{Min: n, Max: n}.Indexes(nil) }
+
 func fixed(n int) engine.Bounds { return engine.Bounds{Min: n, Max: n} }
 
 func function(name string, cpu float64, on ...string) engine.FunctionGroup {
@@ -64,61 +67,61 @@ func TestCompute(t *testing.T) {
 		{"fills one machine after the other", place.Input{
 			Machines:  []engine.MachineGroup{machines("node", fixed(2), 2, 0, 0)},
 			Functions: []engine.FunctionGroup{function("web", 0.5, "node")},
-			Sizes:     map[engine.Address]int{fn("web"): 5},
+			Replicas:  map[engine.Address][]int{fn("web"): first(5)},
 		}, "node[0]: web[0] web[1] web[2] web[3]; node[1]: web[4]"},
 		{"spreads when asked to", place.Input{
 			Machines:  []engine.MachineGroup{machines("node", fixed(3), 2, 0, 0)},
 			Functions: []engine.FunctionGroup{spread},
-			Sizes:     map[engine.Address]int{fn("web"): 4},
+			Replicas:  map[engine.Address][]int{fn("web"): first(4)},
 		}, "node[0]: web[0] web[3]; node[1]: web[1]; node[2]: web[2]"},
 		{"packs the largest first", place.Input{
 			Machines:  []engine.MachineGroup{machines("node", fixed(2), 2, 0, 0)},
 			Functions: []engine.FunctionGroup{function("small", 0.5, "node"), function("large", 1.5, "node")},
-			Sizes:     map[engine.Address]int{fn("small"): 2, fn("large"): 2},
+			Replicas:  map[engine.Address][]int{fn("small"): first(2), fn("large"): first(2)},
 		}, "node[0]: large[0] small[0]; node[1]: large[1] small[1]"},
 		{"puts a data path on one machine", place.Input{
 			Machines:  []engine.MachineGroup{machines("node", fixed(2), 2, 0, 0)},
 			Functions: []engine.FunctionGroup{collector, broker, function("other", 1, "node")},
-			Sizes:     map[engine.Address]int{fn("collector"): 1, fn("broker"): 1, fn("other"): 1},
+			Replicas:  map[engine.Address][]int{fn("collector"): first(1), fn("broker"): first(1), fn("other"): first(1)},
 			Was:       map[engine.Address]engine.Address{fn("other").At(0): vm("node").At(0)},
 		}, "node[0]: other[0]; node[1]: broker[0] collector[0]"},
 		{"pairs each replica of a data path", place.Input{
 			Machines:  []engine.MachineGroup{machines("node", fixed(2), 2, 0, 0)},
 			Functions: []engine.FunctionGroup{collector, broker},
-			Sizes:     map[engine.Address]int{fn("collector"): 2, fn("broker"): 2},
+			Replicas:  map[engine.Address][]int{fn("collector"): first(2), fn("broker"): first(2)},
 		}, "node[0]: broker[0] collector[0]; node[1]: broker[1] collector[1]"},
 		{"keeps enemies apart", place.Input{
 			Machines:  []engine.MachineGroup{machines("node", fixed(2), 8, 0, 0)},
 			Functions: []engine.FunctionGroup{db, cache},
-			Sizes:     map[engine.Address]int{fn("db"): 2, fn("cache"): 2},
+			Replicas:  map[engine.Address][]int{fn("db"): first(2), fn("cache"): first(2)},
 		}, "node[0]: cache[0] cache[1]; node[1]: db[0] db[1]"},
 		{"says why there is no place", place.Input{
 			Machines:  []engine.MachineGroup{machines("node", fixed(2), 2, 0, 1)},
 			Functions: []engine.FunctionGroup{single},
-			Sizes:     map[engine.Address]int{fn("web"): 3},
+			Replicas:  map[engine.Address][]int{fn("web"): first(3)},
 		}, "node[0]: web[0]; node[1]: web[1]; nowhere: function.web[2] (none of 2 machines can take it; 2: max_per_machine = 1 is reached)"},
 		{"lets replicas stay", place.Input{
 			Machines:  []engine.MachineGroup{machines("node", fixed(3), 2, 0, 0)},
 			Functions: []engine.FunctionGroup{function("web", 0.5, "node")},
-			Sizes:     map[engine.Address]int{fn("web"): 3},
+			Replicas:  map[engine.Address][]int{fn("web"): first(3)},
 			Was:       map[engine.Address]engine.Address{fn("web").At(0): vm("node").At(2), fn("web").At(1): vm("node").At(1)},
 		}, "node[1]: web[1] web[2]; node[2]: web[0]"},
 		{"moves what a smaller machine cannot hold", place.Input{
 			Machines:  []engine.MachineGroup{machines("node", fixed(2), 1, 0, 0)},
 			Functions: []engine.FunctionGroup{function("web", 0.5, "node")},
-			Sizes:     map[engine.Address]int{fn("web"): 3},
+			Replicas:  map[engine.Address][]int{fn("web"): first(3)},
 			Was:       map[engine.Address]engine.Address{fn("web").At(0): vm("node").At(0), fn("web").At(1): vm("node").At(0), fn("web").At(2): vm("node").At(0)},
 		}, "node[0]: web[0] web[1]; node[1]: web[2]"},
 		{"moves what sits on a machine that goes", place.Input{
 			Machines:  []engine.MachineGroup{machines("node", fixed(1), 2, 0, 0)},
 			Functions: []engine.FunctionGroup{function("web", 0.5, "node")},
-			Sizes:     map[engine.Address]int{fn("web"): 1},
+			Replicas:  map[engine.Address][]int{fn("web"): first(1)},
 			Was:       map[engine.Address]engine.Address{fn("web").At(0): vm("node").At(1)},
 		}, "node[0]: web[0]"},
 		{"takes a second group when the first is full", place.Input{
 			Machines:  []engine.MachineGroup{machines("big", fixed(1), 1, 0, 0), machines("small", fixed(1), 0.5, 0, 0)},
 			Functions: []engine.FunctionGroup{function("web", 0.5, "small", "big")},
-			Sizes:     map[engine.Address]int{fn("web"): 3},
+			Replicas:  map[engine.Address][]int{fn("web"): first(3)},
 		}, "big[0]: web[1] web[2]; small[0]: web[0]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -155,11 +158,11 @@ func TestMachinesFollowReplicas(t *testing.T) {
 			r := place.Compute(place.Input{
 				Machines:  []engine.MachineGroup{auto(c.headroom)},
 				Functions: []engine.FunctionGroup{function("web", 0.1, "node")},
-				Sizes:     map[engine.Address]int{fn("web"): c.replicas},
-				Counts:    map[engine.Address]int{vm("node"): c.count},
+				Replicas:  map[engine.Address][]int{fn("web"): first(c.replicas)},
+				Have:      map[engine.Address][]int{vm("node"): first(c.count)},
 			})
-			if r.Counts[vm("node")] != c.want || len(r.Unplaced) != c.unplaced {
-				t.Errorf("%d machines, %d unplaced; want %d, %d", r.Counts[vm("node")], len(r.Unplaced), c.want, c.unplaced)
+			if len(r.Machines[vm("node")]) != c.want || len(r.Unplaced) != c.unplaced {
+				t.Errorf("%d machines, %d unplaced; want %d, %d", len(r.Machines[vm("node")]), len(r.Unplaced), c.want, c.unplaced)
 			}
 			if (len(r.Short) > 0) != (c.short >= 0) || c.short >= 0 && r.Short[0].Have != c.short {
 				t.Errorf("short = %+v, want %d left", r.Short, c.short)
@@ -172,7 +175,7 @@ func TestReserveTakesRoomForASurge(t *testing.T) {
 	r := place.Compute(place.Input{
 		Machines:  []engine.MachineGroup{machines("node", fixed(1), 0, 0, 4)},
 		Functions: []engine.FunctionGroup{function("web", 0, "node")},
-		Sizes:     map[engine.Address]int{fn("web"): 3},
+		Replicas:  map[engine.Address][]int{fn("web"): first(3)},
 	})
 	if !r.Reserve(fn("web"), vm("node").At(0)) {
 		t.Error("the fourth slot is free, but was not given")
@@ -184,14 +187,14 @@ func TestReserveTakesRoomForASurge(t *testing.T) {
 
 // world draws a random input, with everything that placement knows of.
 func world(t *rapid.T) place.Input {
-	in := place.Input{Sizes: map[engine.Address]int{}, Counts: map[engine.Address]int{}, Was: map[engine.Address]engine.Address{}}
+	in := place.Input{Replicas: map[engine.Address][]int{}, Have: map[engine.Address][]int{}, Was: map[engine.Address]engine.Address{}}
 	groups := rapid.IntRange(1, 3).Draw(t, "groups")
 	for g := range groups {
 		least := rapid.IntRange(0, 3).Draw(t, "min")
 		m := machines(fmt.Sprintf("g%d", g), engine.Bounds{Min: least, Max: least + rapid.IntRange(0, 3).Draw(t, "span"), Autoscaled: true},
 			float64(rapid.IntRange(0, 8).Draw(t, "cpus"))/2, engine.Size(rapid.IntRange(0, 4).Draw(t, "mem"))*engine.GiB, rapid.IntRange(0, 6).Draw(t, "slots"))
 		in.Machines = append(in.Machines, m)
-		in.Counts[m.Address] = rapid.IntRange(0, 6).Draw(t, "count")
+		in.Have[m.Address] = rapid.SliceOfNDistinct(rapid.IntRange(0, 7), 0, 6, rapid.ID[int]).Draw(t, "have")
 	}
 	n := rapid.IntRange(1, 4).Draw(t, "functions")
 	for i := range n {
@@ -207,7 +210,7 @@ func world(t *rapid.T) place.Input {
 			f.Avoid = []engine.Address{other}
 		}
 		in.Functions = append(in.Functions, f)
-		in.Sizes[f.Address] = rapid.IntRange(0, 8).Draw(t, "size")
+		in.Replicas[f.Address] = slices.Sorted(slices.Values(rapid.SliceOfNDistinct(rapid.IntRange(0, 9), 0, 8, rapid.ID[int]).Draw(t, "replicas")))
 		for r := range rapid.IntRange(0, 8).Draw(t, "existing") {
 			g := rapid.IntRange(0, groups-1).Draw(t, "wasgroup")
 			in.Was[f.Address.At(r)] = vm(fmt.Sprintf("g%d", g)).At(rapid.IntRange(0, 5).Draw(t, "wasat"))
@@ -236,7 +239,7 @@ func TestPlacementProperties(t *testing.T) {
 		}
 
 		next := in
-		next.Counts, next.Was = r.Counts, map[engine.Address]engine.Address{}
+		next.Have, next.Was = r.Machines, map[engine.Address]engine.Address{}
 		for _, p := range r.Placings {
 			next.Was[p.Replica] = p.Machine
 		}
@@ -277,22 +280,22 @@ func checkLimits(t *rapid.T, in place.Input, r place.Result) {
 	}
 	placed := len(r.Placings) + len(r.Unplaced)
 	for _, f := range in.Functions {
-		placed -= in.Sizes[f.Address]
+		placed -= len(in.Replicas[f.Address])
 	}
 	if placed != 0 {
 		t.Fatalf("%d replicas too many or too few", placed)
 	}
 	for _, m := range in.Machines {
-		n := r.Counts[m.Address]
-		if n < m.Count.Min || n > m.Count.Max {
-			t.Fatalf("%s has %d machines, outside %d..%d", m.Address, n, m.Count.Min, m.Count.Max)
+		n := r.Machines[m.Address]
+		if len(n) < m.Count.Min || len(n) > m.Count.Max {
+			t.Fatalf("%s has machines %d, outside %d..%d", m.Address, n, m.Count.Min, m.Count.Max)
 		}
 		for a, l := range on {
 			if a.Group() != m.Address {
 				continue
 			}
-			if i, _ := a.Index(); i >= n {
-				t.Fatalf("replicas on %s, of %d machines", a, n)
+			if i, _ := a.Index(); !slices.Contains(n, i) {
+				t.Fatalf("replicas on %s, of machines %d", a, n)
 			}
 			if m.Each.CPU > 0 && l.cpu > m.Each.CPU+1e-9 || m.Each.Memory > 0 && l.mem > m.Each.Memory || m.Each.Slots > 0 && l.total > m.Each.Slots {
 				t.Fatalf("%s is too full: %+v", a, l)
@@ -316,7 +319,7 @@ func BenchmarkPlace1000MachinesStable(b *testing.B) {
 	in := place.Input{
 		Machines:  []engine.MachineGroup{machines("node", fixed(1000), 8, 0, 10)},
 		Functions: []engine.FunctionGroup{function("web", 0.5, "node")},
-		Sizes:     map[engine.Address]int{fn("web"): 10000},
+		Replicas:  map[engine.Address][]int{fn("web"): first(10000)},
 		Was:       map[engine.Address]engine.Address{},
 	}
 	for i := range 9990 {

@@ -65,14 +65,14 @@ type state struct {
 	placed   []int
 }
 
-func newState(in Input, counts map[engine.Address]int) *state {
+func newState(in Input, machines map[engine.Address][]int) *state {
 	s := &state{
 		in: in, byAddr: map[engine.Address]*box{}, onGroup: map[engine.Address][]*box{},
 		index: map[engine.Address]int{}, placed: make([]int, len(in.Functions)),
 		partners: make([][]int, len(in.Functions)), enemies: make([][]int, len(in.Functions)),
 	}
 	for _, m := range in.Machines {
-		for i := range counts[m.Address] {
+		for _, i := range machines[m.Address] {
 			addr := m.Address
 			if addr.Kind.Sized() {
 				addr = addr.At(i)
@@ -88,7 +88,7 @@ func newState(in Input, counts map[engine.Address]int) *state {
 		need := amountOf(f.Each)
 		need.slots = 1
 		s.needs = append(s.needs, need)
-		s.wanted = append(s.wanted, in.Sizes[f.Address])
+		s.wanted = append(s.wanted, len(in.Replicas[f.Address]))
 	}
 	for i, f := range in.Functions {
 		s.relate(s.partners, i, f.Colocate)

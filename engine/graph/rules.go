@@ -1,0 +1,157 @@
+package graph
+
+import (
+	"slices"
+
+	"github.com/flowctl/flowctl/engine"
+)
+
+// rolling lets only so many replacements of one function be under way.
+func (b *builder) rolling() {
+	moving := map[engine.Address][]*engine.Change{}
+	var order []engine.Address
+	for i := range b.plan.Changes {
+		c := &b.plan.Changes[i]
+		if c.Action == engine.Replace && c.Window > 0 {
+			g := c.Address.Group()
+			if moving[g] == nil {
+				order = append(order, g)
+			}
+			moving[g] = append(moving[g], c)
+		}
+	}
+	for _, g := range order {
+		for i, c := range moving[g] {
+			if i < c.Window {
+				continue
+			}
+			ends := b.lastOf(moving[g][i-c.Window])
+			for _, first := range b.firstOf(c) {
+				b.edge(first, ends...)
+			}
+		}
+	}
+}
+
+// firstOf lists the steps with which the replacement of a replica begins: making
+// the new one, or taking the old one out of its frontends.
+func (b *builder) firstOf(c *engine.Change) []int {
+	if c.CreateFirst {
+		return []int{b.made[c.Address]}
+	}
+	var ids []int
+	for _, i := range b.oldBy[c.Address] {
+		ids = append(ids, b.old[i].step)
+	}
+	for _, i := range b.backends[c.Address] {
+		for _, j := range b.oldBy[b.plan.Changes[i].Address] {
+			ids = append(ids, b.old[j].step)
+		}
+	}
+	return ids
+}
+
+// lastOf lists the steps with which it ends: the end of the old one, and the new
+// one in all its frontends.
+func (b *builder) lastOf(c *engine.Change) []int {
+	ids := []int{b.made[c.Address]}
+	if c.CreateFirst {
+		for _, i := range b.oldBy[c.Address] {
+			ids = append(ids, b.old[i].step)
+		}
+	}
+	for _, i := range b.backends[c.Address] {
+		if id, ok := b.made[b.plan.Changes[i].Address]; ok {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// taskGates orders tasks by phase: no step of a later phase before them, but for
+// those that they themselves need.
+func (b *builder) taskGates() {
+	for i := range b.plan.Changes {
+		c := &b.plan.Changes[i]
+		id, ok := b.made[c.Address]
+		if c.Address.Kind != engine.KindTask || !ok {
+			continue
+		}
+		if !slices.ContainsFunc(c.Needs, func(n engine.Need) bool { return n.Kind != engine.Member }) {
+			mine := b.descendants(id)
+			for j := range b.steps {
+				if s := &b.steps[j]; s.Phase < c.Phase && s.Op != engine.OpGate && !mine[j] {
+					b.edge(id, j)
+				}
+			}
+		}
+		mine := b.ancestors(id)
+		for j := range b.steps {
+			if s := &b.steps[j]; s.Phase > c.Phase && s.Op != engine.OpGate && !mine[j] {
+				b.edge(j, id)
+			}
+		}
+	}
+}
+
+// shrinking lets a machine become smaller only when the replicas that move away
+// have left it.
+func (b *builder) shrinking() {
+	leaving := map[string][]int{}
+	for _, o := range b.old {
+		if o.object.Address.Kind == engine.KindFunction {
+			m := o.object.Attr("machine")
+			leaving[m] = append(leaving[m], o.step)
+		}
+	}
+	for i := range b.plan.Changes {
+		c := &b.plan.Changes[i]
+		if c.Address.Kind != engine.KindVM || c.Action != engine.Update || !shrinks(c) {
+			continue
+		}
+		id := b.made[c.Address]
+		mine := b.descendants(id)
+		for _, d := range leaving[c.Address.String()] {
+			if !mine[d] {
+				b.edge(id, d)
+			}
+		}
+	}
+}
+
+func shrinks(c *engine.Change) bool {
+	was, will := engine.MustDecode[engine.VM](c.Prior.Value), engine.MustDecode[engine.VM](c.Planned)
+	return will.CPUs < was.CPUs || will.Memory < was.Memory || will.Slots < was.Slots
+}
+
+// descendants returns all steps that need id, directly or not.
+func (b *builder) descendants(id int) map[int]bool {
+	users := make([][]int, len(b.steps))
+	for i := range b.steps {
+		for _, n := range b.steps[i].Needs {
+			users[n] = append(users[n], i)
+		}
+	}
+	return closure(id, func(v int) []int { return users[v] })
+}
+
+// ancestors returns all steps that id needs, directly or not.
+func (b *builder) ancestors(id int) map[int]bool {
+	return closure(id, func(v int) []int { return b.steps[v].Needs })
+}
+
+func closure(start int, next func(int) []int) map[int]bool {
+	seen := map[int]bool{}
+	stack := []int{start}
+	for len(stack) > 0 {
+		v := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		for _, n := range next(v) {
+			if !seen[n] {
+				seen[n] = true
+				stack = append(stack, n)
+			}
+		}
+	}
+	return seen
+}

@@ -1,0 +1,372 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// subject is one resource that the spec asks for.
+type subject struct {
+	addr     engine.Address
+	provider string
+	want     cty.Value // without marks; what the engine or a provider fills in is null
+	hidden   []string
+	needs    []engine.Need
+	config   engine.Config
+	timeouts engine.Timeouts
+	source   engine.Range
+	why      string       // placement's word on a replica
+	block    *engine.Decl // whose instances all want the same; nil if they differ
+}
+
+// shared remembers the planned value of a block's new objects, since instances
+// that do not differ in what is wanted have the same.
+type shared struct {
+	block   *engine.Decl
+	planned cty.Value
+}
+
+// declare plans the instances of one block.
+func (c *computer) declare(d *engine.Decl) {
+	want, ds := d.Config.Eval(c)
+	c.diags = append(c.diags, locate(ds, d)...)
+	if ds.HasErrors() {
+		return
+	}
+	bare, hidden := Unmark(want)
+	members := c.members[d.Address]
+	if !d.Address.Kind.Sized() {
+		members = []engine.Address{d.Address}
+	}
+	for _, a := range members {
+		s := subject{
+			addr: a, provider: d.Provider, want: bare, hidden: hidden, needs: d.Needs,
+			config: d.Config, timeouts: d.Timeouts, source: d.Source,
+		}
+		if s.block = d; a.Kind == engine.KindFunction {
+			c.settle(&s)
+		}
+		c.add(c.decide(s))
+	}
+}
+
+func locate(ds engine.Diagnostics, d *engine.Decl) engine.Diagnostics {
+	for i := range ds {
+		ds[i].Address = d.Address
+	}
+	return ds
+}
+
+// settle puts a replica onto its machine.
+func (c *computer) settle(s *subject) {
+	p := c.machine[s.addr]
+	id, host := cty.UnknownVal(cty.String), c.changeOf(p.Machine)
+	if host != nil {
+		s.provider = host.Provider
+		if v := host.Planned; v != cty.NilVal && v.Type().HasAttribute("id") {
+			id = v.GetAttr("id")
+		}
+	}
+	s.want = engine.With(s.want, map[string]cty.Value{"machine": cty.StringVal(p.Machine.String()), "machine_id": id})
+	s.needs = append(slices.Clone(s.needs), engine.Need{Target: p.Machine, Source: s.source})
+	s.why, s.block = p.Why, nil
+}
+
+func (c *computer) changeOf(a engine.Address) *engine.Change {
+	if i, ok := c.at[a]; ok {
+		return &c.changes[i]
+	}
+	return nil
+}
+
+func (c *computer) add(ch engine.Change) {
+	c.at[ch.Address] = len(c.changes)
+	c.changes = append(c.changes, ch)
+	v := ch.Planned
+	if ch.Hold != "" && ch.Prior != nil {
+		v = ch.Prior.Value
+	}
+	c.values[ch.Address] = Mark(v, ch.Sensitive)
+}
+
+// decide compares what is wanted of one resource with what there is.
+func (c *computer) decide(s subject) engine.Change {
+	prior, leftovers := engine.Current(c.objects[s.addr])
+	ch := engine.Change{
+		Address: s.addr, Phase: phaseOf(s), Provider: s.provider, Prior: prior, Sensitive: s.hidden, Leftovers: leftovers,
+		Needs: s.needs, Config: s.config, Timeouts: s.timeouts, Source: s.source,
+	}
+	if prior == nil {
+		ch.Action, ch.Gen = engine.Create, c.last[s.addr]+1
+		ch.Planned = c.refined(s, nil, c.fresh(s)).Want
+		if _, was := c.gone[s.addr]; was {
+			ch.Why = nonEmpty(c.seen[s.addr].Why, "it is gone")
+		}
+		return ch
+	}
+	ch.Gen = prior.Gen
+	if obs := c.seen[s.addr]; obs.Presence == engine.Unreachable {
+		ch.Planned, ch.Hold = prior.Value, nonEmpty(obs.Why, "it cannot be reached")
+		return ch
+	}
+	c.compare(&ch, s)
+	if ch.Action == engine.Replace {
+		ch.Gen = c.last[s.addr] + 1
+		ch.Planned = c.refined(s, nil, c.fresh(s)).Want
+		ch.CreateFirst = c.createFirst(ch)
+	}
+	return ch
+}
+
+func phaseOf(s subject) engine.Phase {
+	if s.addr.Kind == engine.KindTask {
+		if p, ok := engine.ParsePhase(engine.Object{Value: s.want}.Attr("phase")); ok {
+			return p
+		}
+	}
+	return s.addr.Kind.Phase()
+}
+
+func nonEmpty(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// compare finds the action for a resource that exists, and its planned value.
+func (c *computer) compare(ch *engine.Change, s subject) {
+	prior, obs := ch.Prior, c.seen[s.addr]
+	proposal := c.refined(s, prior, difference(s.addr.Kind, prior.Value, s.want))
+	ch.Planned, ch.Changed, ch.ReplacePaths = proposal.Want, proposal.Changed, proposal.ReplacePaths
+	switch {
+	case prior.Lifecycle == engine.Tainted:
+		ch.Action, ch.Why = engine.Replace, "it was left half-made"
+	case c.replace[s.addr] || c.replace[s.addr.Group()]:
+		ch.Action, ch.Why = engine.Replace, "asked for"
+	case prior.Provider != s.provider:
+		ch.Action, ch.Why = engine.Replace, fmt.Sprintf("its provider changes from %s to %s", prior.Provider, s.provider)
+		ch.ReplacePaths = append(ch.ReplacePaths, "provider")
+	case s.addr.Kind == engine.KindTask:
+		c.compareTask(ch, s)
+	case len(ch.ReplacePaths) > 0:
+		ch.Action = engine.Replace
+		if slices.Contains(ch.ReplacePaths, "machine") {
+			ch.Why = s.why
+		}
+	case len(ch.Changed) > 0:
+		ch.Action = engine.Update
+	case obs.Presence == engine.Down:
+		ch.Action, ch.Why = engine.Update, nonEmpty(obs.Why, "it does not work")
+	case prior.Lifecycle == engine.Unverified:
+		ch.Action, ch.Why = engine.Update, "an interrupted run left it unverified"
+	case !slices.Equal(prior.Sensitive, s.hidden) || !sameNeeds(prior.Needs, s.needs):
+		ch.Action = engine.NoOp // the next change of it records them
+	}
+}
+
+// sameNeeds reports whether an object records just the dependencies it has now.
+func sameNeeds(recorded []engine.Address, needs []engine.Need) bool {
+	return slices.Equal(recorded, NeedsOf(needs))
+}
+
+// NeedsOf lists the targets of needs, sorted, as an object records them.
+func NeedsOf(needs []engine.Need) []engine.Address {
+	var all []engine.Address
+	for _, n := range needs {
+		if n.Kind != engine.Member {
+			all = append(all, n.Target)
+		}
+	}
+	slices.SortFunc(all, engine.Address.Compare)
+	return slices.Compact(all)
+}
+
+// compareTask decides whether a task that has run runs again.
+func (c *computer) compareTask(ch *engine.Change, s subject) {
+	t := engine.MustDecode[engine.Task](s.want)
+	again := func(a engine.Action, why string) {
+		ch.Action, ch.Why = a, why
+		ch.Planned = engine.With(ch.Planned, map[string]cty.Value{
+			"output": cty.UnknownVal(cty.String), "run_id": cty.UnknownVal(cty.String),
+		})
+	}
+	switch t.When {
+	case "create":
+		ch.Planned, ch.Changed = ch.Prior.Value, nil // it has run; what it says now does not matter
+	case "always":
+		again(engine.Run, "it runs at every apply")
+	case "update":
+		if len(ch.Changed) > 0 {
+			again(engine.Update, "")
+			return
+		}
+		for _, n := range s.needs {
+			if why := c.whyChanges(n.Target); why != "" {
+				again(engine.Update, why)
+				return
+			}
+		}
+	}
+}
+
+// whyChanges says that a group or a resource changes, "" if it does not.
+func (c *computer) whyChanges(target engine.Address) string {
+	addrs := []engine.Address{target}
+	if members, ok := c.members[target]; ok {
+		addrs = members
+	}
+	for _, a := range addrs {
+		if ch := c.changeOf(a); ch != nil && ch.Action != engine.NoOp && ch.Action != engine.Run {
+			return fmt.Sprintf("%s changes", a)
+		}
+	}
+	return ""
+}
+
+// fresh is the proposal for a new object: what providers fill in is unknown.
+func (c *computer) fresh(s subject) engine.Proposal {
+	if s.block != nil && c.shared.block == s.block {
+		return engine.Proposal{Want: c.shared.planned}
+	}
+	schema := engine.ValueSchema(s.addr.Kind)
+	attrs := s.want.AsValueMap()
+	for _, a := range schema.Attributes {
+		if v, ok := attrs[a.Name]; ok && a.Computed && v.IsNull() {
+			attrs[a.Name] = cty.UnknownVal(a.Type)
+		}
+	}
+	c.shared = shared{s.block, cty.ObjectVal(attrs)}
+	return engine.Proposal{Want: c.shared.planned}
+}
+
+func (c *computer) refined(s subject, prior *engine.Object, p engine.Proposal) engine.Proposal {
+	p.Address, p.Prior = s.addr, prior
+	if c.in.Refine != nil {
+		p = c.in.Refine(s.provider, p)
+	}
+	return p
+}
+
+// Difference compares a wanted value with a prior one under the kind's schema,
+// for the default proposal: what a provider has filled in stays as it is.
+func Difference(k engine.Kind, prior, want cty.Value) engine.Proposal {
+	return difference(k, prior, want)
+}
+
+func difference(k engine.Kind, prior, want cty.Value) engine.Proposal {
+	var p engine.Proposal
+	var filled map[string]cty.Value
+	schema := engine.ValueSchema(k)
+	for i := range schema.Attributes {
+		a := &schema.Attributes[i]
+		if a.Meta {
+			continue
+		}
+		w, was := want.GetAttr(a.Name), prior.GetAttr(a.Name)
+		if a.Computed && w.IsNull() {
+			if !was.IsNull() {
+				if filled == nil {
+					filled = map[string]cty.Value{}
+				}
+				filled[a.Name] = was
+			}
+			continue
+		}
+		if w.RawEquals(was) {
+			continue
+		}
+		p.Changed = append(p.Changed, a.Name)
+		if a.Replace {
+			p.ReplacePaths = append(p.ReplacePaths, a.Name)
+		}
+	}
+	p.Want = want
+	if filled != nil {
+		p.Want = engine.With(want, filled)
+	}
+	slices.Sort(p.Changed)
+	slices.Sort(p.ReplacePaths)
+	return p
+}
+
+// createFirst decides the order of a replacement: the new object first, unless
+// something that it stands on cannot be there twice either.
+func (c *computer) createFirst(ch engine.Change) bool {
+	switch ch.Address.Kind {
+	case engine.KindFrontend, engine.KindScaling, engine.KindTask, engine.KindHost:
+		return false
+	}
+	if ch.Prior.Lifecycle == engine.Tainted {
+		return false
+	}
+	for _, n := range ch.Needs {
+		on := c.changeOf(n.Target)
+		if ch.Address.Kind.StandsOn(n.Target.Kind) && on != nil && on.Action == engine.Replace && !on.CreateFirst {
+			return false
+		}
+	}
+	return true
+}
+
+// deletions plans the end of everything that is recorded and not wanted.
+func (c *computer) deletions() {
+	var rest []engine.Address
+	for a := range c.objects {
+		if _, wanted := c.at[a]; !wanted {
+			rest = append(rest, a)
+		}
+	}
+	slices.SortFunc(rest, engine.Address.Compare)
+	for _, a := range rest {
+		cur, leftovers := engine.Current(c.objects[a])
+		ch := engine.Change{
+			Address: a, Action: engine.Delete, Phase: phaseOf(subject{addr: a, want: cur.Value}), Provider: cur.Provider,
+			Prior: cur, Planned: cty.NilVal, Sensitive: cur.Sensitive, Leftovers: leftovers, Gen: cur.Gen, Why: c.whyDeleted(a),
+		}
+		if obs := c.seen[a]; obs.Presence == engine.Unreachable {
+			ch.Action, ch.Planned, ch.Hold = engine.NoOp, cur.Value, nonEmpty(obs.Why, "it cannot be reached")
+		}
+		c.at[a] = len(c.changes)
+		c.changes = append(c.changes, ch)
+	}
+}
+
+func (c *computer) whyDeleted(a engine.Address) string {
+	if c.in.Destroy {
+		return ""
+	}
+	if a.Kind != engine.KindBackend && len(c.members[a.Group()]) > 0 {
+		return fmt.Sprintf("%s has fewer instances now", a.Group())
+	}
+	if a.Kind == engine.KindBackend {
+		frontend, replica := a.Membership()
+		switch {
+		case c.changeOf(replica) == nil:
+			return fmt.Sprintf("%s goes away", replica)
+		case c.changeOf(frontend) == nil:
+			return fmt.Sprintf("%s goes away", frontend)
+		default:
+			return fmt.Sprintf("%s does not balance to %s any more", frontend, replica.Group())
+		}
+	}
+	return "it is not in the spec any more"
+}
+
+// Describe says in a few words why a change is made, for views and records.
+func Describe(ch engine.Change) string {
+	switch {
+	case ch.Why != "":
+		return ch.Why
+	case len(ch.ReplacePaths) > 0:
+		return strings.Join(ch.ReplacePaths, ", ") + " changed"
+	case len(ch.Changed) > 0:
+		return strings.Join(ch.Changed, ", ") + " changed"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,251 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/place"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Input is all that a plan depends on.
+type Input struct {
+	Desired  engine.Desired
+	Recorded engine.Snapshot
+	Observed map[engine.Key]engine.Observation // what is missing is taken as recorded
+	Destroy  bool                              // plan to delete everything
+	Targets  []engine.Address                  // plan only these and what they need; nil means all
+	Replace  []engine.Address                  // replace these even if nothing about them changed
+	Sizes    map[engine.Address]int            // sizes ordered by the loop, of autoscaled groups
+
+	// Refine lets the provider of that name refine the default comparison. It
+	// must be pure. nil refines nothing.
+	Refine func(provider string, p engine.Proposal) engine.Proposal
+}
+
+// Compute returns the plan. With errors among the findings it is incomplete and
+// must not be applied.
+func Compute(in Input) (engine.Plan, engine.Diagnostics) {
+	c := newComputer(in)
+	if !in.Destroy {
+		c.place()
+		for i := range in.Desired.Decls {
+			c.declare(&in.Desired.Decls[i])
+		}
+		c.backends()
+		c.roll()
+	}
+	c.deletions()
+	c.outputs()
+	p := c.finish()
+	if len(in.Targets) > 0 {
+		narrow(&p, in.Targets, in.Destroy)
+	}
+	return p, c.diags
+}
+
+// computer is a plan in the making.
+type computer struct {
+	in      Input
+	objects map[engine.Address][]engine.Object // by generation, without those that are gone
+	last    map[engine.Address]int             // the greatest generation that was ever recorded
+	seen    map[engine.Address]engine.Observation
+	gone    map[engine.Address]engine.Object
+	replace map[engine.Address]bool
+
+	placement place.Result
+	machine   map[engine.Address]engine.Placing   // by replica
+	members   map[engine.Address][]engine.Address // instances by group, in order
+
+	changes []engine.Change
+	at      map[engine.Address]int // of changes
+	values  map[engine.Address]cty.Value
+	outs    []engine.OutputChange
+	diags   engine.Diagnostics
+	shared  shared
+}
+
+func newComputer(in Input) *computer {
+	c := &computer{
+		in:      in,
+		objects: map[engine.Address][]engine.Object{}, last: map[engine.Address]int{},
+		seen: map[engine.Address]engine.Observation{}, gone: map[engine.Address]engine.Object{},
+		replace: map[engine.Address]bool{}, machine: map[engine.Address]engine.Placing{},
+		members: map[engine.Address][]engine.Address{},
+		at:      make(map[engine.Address]int, len(in.Recorded.Objects)),
+		values:  map[engine.Address]cty.Value{},
+	}
+	for _, o := range in.Recorded.Objects {
+		c.record(o)
+	}
+	for _, a := range in.Replace {
+		c.replace[a] = true
+	}
+	return c
+}
+
+// record files an object as it was observed.
+func (c *computer) record(o engine.Object) {
+	a := o.Address
+	c.last[a] = max(c.last[a], o.Gen)
+	obs, ok := c.in.Observed[o.Key()]
+	if !ok {
+		c.objects[a] = append(c.objects[a], o)
+		return
+	}
+	switch obs.Presence {
+	case engine.Gone:
+		c.gone[a] = o
+		c.seen[a] = obs
+		return
+	case engine.Unreachable:
+		obs.Object = o
+	}
+	c.objects[a] = append(c.objects[a], obs.Object)
+	c.seen[a] = obs
+}
+
+func (c *computer) fault(a engine.Address, source *engine.Range, summary, detail string) {
+	c.diags = append(c.diags, engine.Diagnostic{Summary: summary, Detail: detail, Address: a, Source: source})
+}
+
+// place decides about the sizes of groups and the places of replicas.
+func (c *computer) place() {
+	d := c.in.Desired
+	have := map[engine.Address][]int{}
+	was := map[engine.Address]engine.Address{}
+	count := func(o engine.Object) {
+		n, ok := o.Address.Index()
+		if !ok || o.Address.Kind == engine.KindBackend {
+			return
+		}
+		have[o.Address.Group()] = append(have[o.Address.Group()], n)
+		if m, err := engine.ParseAddress(o.Attr("machine")); err == nil && o.Address.Kind == engine.KindFunction {
+			was[o.Address] = m
+		}
+	}
+	for _, o := range c.in.Recorded.Objects {
+		count(o) // what is gone counts, too: it is to be made again, where it was
+	}
+	for a, objects := range c.objects {
+		if cur, _ := engine.Current(objects); cur != nil && a.Kind == engine.KindFunction {
+			count(*cur) // of several generations, the current one tells the place
+		}
+	}
+	in := place.Input{Machines: slices.Clone(d.Machines), Functions: d.Functions, Replicas: map[engine.Address][]int{}, Have: have, Was: was}
+	for i := range in.Machines {
+		m := &in.Machines[i]
+		m.Count = c.sized(m.Address, m.Count)
+		m.Each = c.capacity(*m)
+	}
+	for _, f := range d.Functions {
+		in.Replicas[f.Address] = c.sized(f.Address, f.Replicas).Indexes(have[f.Address])
+	}
+	c.placement = place.Compute(in)
+	for _, p := range c.placement.Placings {
+		c.machine[p.Replica] = p
+		c.members[p.Replica.Group()] = append(c.members[p.Replica.Group()], p.Replica)
+	}
+	for group, numbers := range c.placement.Machines {
+		if !group.Kind.Sized() {
+			c.members[group] = []engine.Address{group}
+			continue
+		}
+		for _, n := range numbers {
+			c.members[group] = append(c.members[group], group.At(n))
+		}
+	}
+	c.reportPlacement()
+}
+
+// sized narrows the bounds of an autoscaled group to the size that the loop
+// ordered, if it did.
+func (c *computer) sized(group engine.Address, b engine.Bounds) engine.Bounds {
+	if n, ok := c.in.Sizes[group]; ok && b.Autoscaled {
+		n = b.Clamp(n)
+		return engine.Bounds{Min: n, Max: n, Autoscaled: true}
+	}
+	return b
+}
+
+// capacity fills in what a host's block leaves to the host: it was read there.
+func (c *computer) capacity(m engine.MachineGroup) engine.Capacity {
+	if m.Address.Kind != engine.KindHost {
+		return m.Each
+	}
+	cur, _ := engine.Current(c.objects[m.Address])
+	if obs, ok := c.in.Observed[engine.Key{Address: m.Address, Gen: 1}]; ok && cur == nil && obs.Presence == engine.Present {
+		cur = &obs.Object // it exists without having been recorded yet
+	}
+	if cur != nil {
+		h := engine.MustDecode[engine.Host](cur.Value)
+		if m.Each.CPU == 0 {
+			m.Each.CPU = h.CPUs
+		}
+		if m.Each.Memory == 0 {
+			m.Each.Memory = h.Memory
+		}
+	}
+	return m.Each
+}
+
+func (c *computer) reportPlacement() {
+	byFunction := map[engine.Address][]place.Unplaced{}
+	var order []engine.Address
+	for _, u := range c.placement.Unplaced {
+		g := u.Replica.Group()
+		if byFunction[g] == nil {
+			order = append(order, g)
+		}
+		byFunction[g] = append(byFunction[g], u)
+	}
+	for _, g := range order {
+		us := byFunction[g]
+		c.fault(g, c.sourceOf(g), "No room for replicas", fmt.Sprintf(
+			"%d of the replicas of %s have no place: %s. Raise the number or the size of the machines, or ask for less.", len(us), g, us[0].Why))
+	}
+	for _, s := range c.placement.Short {
+		c.diags = append(c.diags, engine.Diagnostic{
+			Severity: engine.Warning, Summary: "Less headroom than wanted", Address: s.Group, Source: c.sourceOf(s.Group),
+			Detail: fmt.Sprintf("%s is to keep %d slots free, but at its largest it has %d.", s.Group, s.Want, s.Have),
+		})
+	}
+}
+
+func (c *computer) sourceOf(group engine.Address) *engine.Range {
+	for i := range c.in.Desired.Decls {
+		if c.in.Desired.Decls[i].Address == group {
+			return &c.in.Desired.Decls[i].Source
+		}
+	}
+	return nil
+}
+
+// finish sorts everything into a plan.
+func (c *computer) finish() engine.Plan {
+	slices.SortFunc(c.changes, func(a, b engine.Change) int { return a.Address.Compare(b.Address) })
+	p := engine.Plan{
+		Flow: c.in.Desired.Flow, Lineage: c.in.Recorded.Lineage, Serial: c.in.Recorded.Serial,
+		Destroy: c.in.Destroy, Changes: c.changes, Outputs: c.outs, Placings: c.placement.Placings,
+	}
+	groups := map[engine.Address]engine.Bounds{}
+	for _, m := range c.in.Desired.Machines {
+		groups[m.Address] = m.Count
+	}
+	for _, f := range c.in.Desired.Functions {
+		groups[f.Address] = f.Replicas
+	}
+	for a, b := range groups {
+		if b.Autoscaled && !c.in.Destroy {
+			p.Sizes = append(p.Sizes, engine.GroupSize{Group: a, Size: len(c.members[a]), Bounds: b})
+		}
+	}
+	slices.SortFunc(p.Sizes, func(a, b engine.GroupSize) int { return a.Group.Compare(b.Group) })
+	sortDiags(c.diags)
+	return p
+}
+
+func sortDiags(ds engine.Diagnostics) {
+	slices.SortStableFunc(ds, func(a, b engine.Diagnostic) int { return a.Address.Compare(b.Address) })
+}

@@ -1,0 +1,107 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/flowctl/flowctl/engine"
+)
+
+// narrow keeps of a plan only what concerns the targets: they, what they need,
+// and the backends of replicas among them; of a plan to destroy, they and what
+// needs them. The rest becomes a no-op that says so.
+func narrow(p *engine.Plan, targets []engine.Address, destroy bool) {
+	keep := map[engine.Address]bool{}
+	links := upward(*p)
+	if destroy {
+		links = downward(*p)
+	}
+	var queue []engine.Address
+	for _, c := range p.Changes {
+		if slices.ContainsFunc(targets, func(t engine.Address) bool { return covers(t, c.Address) }) {
+			queue = append(queue, c.Address)
+		}
+	}
+	for len(queue) > 0 {
+		a := queue[0]
+		queue = queue[1:]
+		if keep[a] {
+			continue
+		}
+		keep[a] = true
+		queue = append(queue, links[a]...)
+	}
+	for i := range p.Changes {
+		c := &p.Changes[i]
+		if keep[c.Address] || !destroy && c.Address.Kind == engine.KindBackend && backendKept(*p, *c, keep) {
+			continue
+		}
+		if c.Action != engine.NoOp || len(c.Leftovers) > 0 {
+			c.Action, c.Leftovers, c.Hold = engine.NoOp, nil, "not targeted"
+		}
+	}
+	p.Outputs = nil
+}
+
+// backendKept reports whether a backend goes with a targeted replica: its
+// frontend is there or targeted, too.
+func backendKept(p engine.Plan, c engine.Change, keep map[engine.Address]bool) bool {
+	frontend, replica := c.Address.Membership()
+	if !keep[replica] {
+		return false
+	}
+	f := p.Find(frontend)
+	return keep[frontend] || f == nil || f.Prior != nil
+}
+
+// covers reports whether target names a, its group or its block.
+func covers(target, a engine.Address) bool {
+	return target == a || target == a.Group() || target == a.Block()
+}
+
+// upward links each resource to those that it needs.
+func upward(p engine.Plan) map[engine.Address][]engine.Address {
+	groups := groupsOf(p)
+	links := map[engine.Address][]engine.Address{}
+	for _, c := range p.Changes {
+		for _, n := range c.Needs {
+			if n.Kind != engine.Member {
+				links[c.Address] = append(links[c.Address], expand(groups, n.Target)...)
+			}
+		}
+	}
+	return links
+}
+
+// downward links each resource to those that were made to depend on it.
+func downward(p engine.Plan) map[engine.Address][]engine.Address {
+	groups := groupsOf(p)
+	links := map[engine.Address][]engine.Address{}
+	for _, c := range p.Changes {
+		if c.Prior == nil {
+			continue
+		}
+		for _, n := range c.Prior.Needs {
+			for _, a := range expand(groups, n) {
+				links[a] = append(links[a], c.Address)
+			}
+		}
+	}
+	return links
+}
+
+func groupsOf(p engine.Plan) map[engine.Address][]engine.Address {
+	groups := map[engine.Address][]engine.Address{}
+	for _, c := range p.Changes {
+		if g := c.Address.Group(); g != c.Address {
+			groups[g] = append(groups[g], c.Address)
+		}
+	}
+	return groups
+}
+
+func expand(groups map[engine.Address][]engine.Address, a engine.Address) []engine.Address {
+	if members, ok := groups[a]; ok {
+		return members
+	}
+	return []engine.Address{a}
+}
