@@ -270,18 +270,18 @@ func (g *cgroup) seal(on bool) error {
 }
 
 // members returns the live processes of the group.
-func (g *cgroup) members() ([]procKey, error) {
+func (g *cgroup) members() ([]procInfo, error) {
 	pids, err := readPIDs(g.where.unique()[0])
 	if err != nil {
 		return nil, err
 	}
-	var keys []procKey
+	var live []procInfo
 	for _, pid := range pids {
 		if p, ok := readProc(pid); ok && !p.dead {
-			keys = append(keys, p.key())
+			live = append(live, p)
 		}
 	}
-	return keys, nil
+	return live, nil
 }
 
 // remove removes the group; whatever still is in it is killed.
@@ -327,7 +327,7 @@ func removeTree(fs groupFS, dir string) error {
 	pids, _ := readPIDs(dir)
 	for _, pid := range pids {
 		if p, ok := readProc(pid); ok {
-			kill(p.key())
+			kill(p.key(), unix.SIGKILL)
 		}
 	}
 	if err := fs.rmdir(dir); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -70,7 +70,7 @@ func (p *process) run(started func(pid int)) (ending, error) {
 
 	e, deadline := p.wait(pid, ended)
 	p.table.end(p.replica, e.used)
-	p.bury(deadline)
+	p.bury(pid, deadline)
 	p.table.buried(p.replica)
 	late := time.Now().Add(logTimeout)
 	outR.SetReadDeadline(late)
@@ -136,12 +136,14 @@ func (p *process) wait(pid int, ended <-chan ending) (ending, <-chan time.Time) 
 }
 
 // bury waits until no process of the replica lives, and from the deadline on
-// (nil: at once) kills them.
-func (p *process) bury(deadline <-chan time.Time) {
+// (nil: at once) kills them. Those that had left the process group have not got
+// the signal yet.
+func (p *process) bury(pid int, deadline <-chan time.Time) {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	patience := time.NewTimer(buryTimeout)
 	defer patience.Stop()
+	told := map[procKey]bool{}
 	killing := deadline == nil
 	for {
 		left, err := p.members()
@@ -153,8 +155,15 @@ func (p *process) bury(deadline <-chan time.Time) {
 		}
 		if killing {
 			p.launch.group.seal(true) // a failure is met by killing again
-			for _, m := range left {
-				kill(m)
+		}
+		for _, m := range left {
+			switch {
+			case killing:
+				kill(m.key(), unix.SIGKILL)
+			case m.pgrp != pid && !told[m.key()]:
+				told[m.key()] = true
+				kill(m.key(), p.sig)
+				kill(m.key(), unix.SIGCONT)
 			}
 		}
 		select {
@@ -172,7 +181,7 @@ func (p *process) bury(deadline <-chan time.Time) {
 }
 
 // members returns the live processes of the replica.
-func (p *process) members() ([]procKey, error) {
+func (p *process) members() ([]procInfo, error) {
 	if p.launch.group == nil {
 		return p.table.members(p.replica)
 	}

@@ -9,11 +9,11 @@ import (
 
 // procInfo is one process as /proc shows it.
 type procInfo struct {
-	pid, ppid, session int
-	start              uint64        // clock ticks after boot: with the pid, a name that is never reused
-	dead               bool          // a zombie
-	cpu                time.Duration // used by it and by the children it has waited for
-	rss                int64         // bytes
+	pid, ppid, pgrp, session int
+	start                    uint64        // clock ticks after boot: with the pid, a name that is never reused
+	dead                     bool          // a zombie
+	cpu                      time.Duration // used by it and by the children it has waited for
+	rss                      int64         // bytes
 }
 
 // procKey names one process for good.
@@ -119,7 +119,7 @@ func (t *procTable) forget(replica string) {
 
 // members returns the live processes of a replica as of now. Callers that ask
 // at the same time share one scan.
-func (t *procTable) members(replica string) ([]procKey, error) {
+func (t *procTable) members(replica string) ([]procInfo, error) {
 	asked := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -128,13 +128,13 @@ func (t *procTable) members(replica string) ([]procKey, error) {
 			return nil, err
 		}
 	}
-	var keys []procKey
+	var live []procInfo
 	for _, p := range t.procs {
 		if !p.dead && t.owner[p.key()] == replica {
-			keys = append(keys, p.key())
+			live = append(live, p)
 		}
 	}
-	return keys, nil
+	return live, nil
 }
 
 // usage scans and returns what each replica uses, and what those that are

@@ -87,6 +87,8 @@ func parseStat(b []byte) (p procInfo, ok bool) {
 			p.dead = word[0] == 'Z' || word[0] == 'X'
 		case 4:
 			p.ppid = int(number(word))
+		case 5:
+			p.pgrp = int(number(word))
 		case 6:
 			p.session = int(number(word))
 		case 14, 15, 16, 17: // utime, stime, cutime, cstime
@@ -144,18 +146,18 @@ func commandOf(pid int) string {
 	return string(bytes.ReplaceAll(bytes.TrimRight(b, "\x00"), []byte{0}, []byte{' '}))
 }
 
-// kill ends one process and never another that has got its pid since.
-func kill(p procKey) {
+// kill signals one process and never another that has got its pid since.
+func kill(p procKey, sig syscall.Signal) {
 	fd, err := unix.PidfdOpen(p.pid, 0)
 	if err != nil { // gone, or a kernel before 5.3
 		if now, ok := readProc(p.pid); ok && now.key() == p {
-			syscall.Kill(p.pid, syscall.SIGKILL)
+			syscall.Kill(p.pid, sig)
 		}
 		return
 	}
 	defer unix.Close(fd)
 	if now, ok := readProc(p.pid); ok && now.key() == p {
-		unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		unix.PidfdSendSignal(fd, sig, nil, 0)
 	}
 }
 

@@ -17,6 +17,6 @@ func commandOf(int) string { return "" }
 
 func readSmall(string, []byte) int { return 0 }
 
-func kill(p procKey) { syscall.Kill(-p.pid, syscall.SIGKILL) }
+func kill(p procKey, sig syscall.Signal) { syscall.Kill(-p.pid, sig) }
 
 func bootID() string { return "" }

@@ -141,7 +141,9 @@ func open(o ServeOptions) (a *agent, err error) {
 		chance: rand.New(rand.NewPCG(o.Seed, 0)), ports: newPorts(o.PortDir, machineID(o.Dir)),
 	}
 	sweepAtStart(o.Dir, o.Log)
-	h.ports.sweep()
+	if err := recordPorts(o.Dir, o.PortDir); err != nil {
+		return nil, err
+	}
 	l, err := daemon.Listen(o.Dir)
 	if err != nil {
 		return nil, err
@@ -196,8 +198,8 @@ func (a *agent) serve(ctx context.Context) error {
 	}
 	servers.Wait()
 	a.forker.close()
-	if err := forgetGroups(a.dir, a.groups.remove()); err != nil {
-		a.log.Error("cgroup of the machine stays", "err", err)
+	if err := errors.Join(forgetGroups(a.dir, a.groups.remove()), forgetSessions(a.dir), forgetPorts(a.dir)); err != nil {
+		a.log.Error("traces of the machine stay", "err", err)
 	}
 	a.log.Info("machine agent ends")
 	if errors.Is(served, http.ErrServerClosed) {

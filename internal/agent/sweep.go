@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/flowctl/flowctl/internal/daemon"
 )
 
@@ -18,6 +20,7 @@ import (
 const (
 	sessionsFile = "sessions" // in a replica's folder: "boot pid start" of each session's leader
 	groupsFile   = "cgroups"  // in the agent's folder: the folders of its cgroup
+	portsFile    = "ports"    // in the agent's folder: the folder of port locks
 )
 
 // Orphan is a process that a dead agent has left running.
@@ -48,7 +51,7 @@ func Orphans(dir string) ([]Orphan, error) {
 }
 
 // Sweep kills what the dead agent of a folder has left running, and removes its
-// cgroups. It returns how many processes it killed. The folder need not exist
+// cgroups and port locks. It returns how many processes it killed. The folder need not exist
 // any more. It fails while an agent runs; none can start meanwhile. An agent
 // does this itself when it starts.
 func Sweep(ctx context.Context, dir string) (killed int, err error) {
@@ -94,11 +97,11 @@ func sweep(ctx context.Context, dir string) (killed int, err error) {
 	for {
 		procs, _, err := findOrphans(dir)
 		if err != nil || len(procs) == 0 {
-			return len(dead), errors.Join(err, forgetSessions(dir))
+			return len(dead), errors.Join(err, forgetSessions(dir), forgetPorts(dir))
 		}
 		for _, p := range procs {
 			dead[p.key()] = true
-			kill(p.key())
+			kill(p.key(), unix.SIGKILL)
 		}
 		select {
 		case <-tick.C:
@@ -237,6 +240,25 @@ func forgetSessions(dir string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// recordPorts notes down the folder of port locks.
+func recordPorts(dir, ports string) error {
+	return os.WriteFile(filepath.Join(dir, portsFile), []byte(ports), 0o600)
+}
+
+// forgetPorts removes the locks that dead agents have left.
+func forgetPorts(dir string) error {
+	(&ports{dir: defaultPortDir()}).sweep()
+	b, err := os.ReadFile(filepath.Join(dir, portsFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	(&ports{dir: string(b)}).sweep()
+	return os.Remove(filepath.Join(dir, portsFile))
 }
 
 // recordGroups returns what notes down folders of cgroups before they are made.
