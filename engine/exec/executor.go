@@ -1,0 +1,364 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/flowctl/flowctl/engine"
+)
+
+// Executor carries out runs.
+type Executor struct {
+	Runner    Runner
+	Journal   Journal
+	Limits    Limits
+	Backoff   Backoff
+	Retryable func(error) bool   // whether another attempt may succeed; nil means never
+	Observe   func(engine.Event) // called by Run's own goroutine; may be nil
+	Now       func() time.Time
+	Rand      *rand.Rand // for the backoff
+}
+
+// Run carries out steps, which are in topological order with their places as
+// IDs. When ctx ends, no further step or attempt begins, and those in flight go
+// on under their own timeouts; when hard ends, these are cancelled, too, and
+// their outcome is still recorded. The error is the journal's: without a
+// journal nothing may begin.
+func (x *Executor) Run(ctx, hard context.Context, run int64, steps []engine.Step) (Report, error) {
+	l := &loop{
+		Executor: x, run: run, steps: steps, frontier: NewFrontier(steps),
+		results: make(chan attempt), wake: make(chan int), quit: make(chan struct{}), hard: hard,
+		begun: make([]time.Time, len(steps)), tries: make([]int, len(steps)),
+		sleeping: map[int]*nap{}, running: map[class]int{},
+	}
+	defer close(l.quit)
+	err := l.loop(ctx)
+	r := Report{States: l.frontier.state, Failed: l.failed, Interrupted: l.cancelled}
+	return r, err
+}
+
+// loop is one Run. Its methods are called by one goroutine only.
+type loop struct {
+	*Executor
+	run      int64
+	steps    []engine.Step
+	frontier *Frontier
+	results  chan attempt
+	wake     chan int      // steps whose wait is over
+	quit     chan struct{} // closed when the loop has ended
+	hard     context.Context
+
+	batch     engine.Batch
+	events    []engine.Event // told when the batch is durable
+	begun     []time.Time    // of the first attempt
+	tries     []int
+	inFlight  int
+	running   map[class]int
+	sleeping  map[int]*nap // steps between two attempts
+	failed    []StepError
+	fatal     error
+	cancelled bool
+}
+
+// attempt is a worker's result.
+type attempt struct {
+	id      int
+	result  Result
+	err     error
+	started time.Time
+	ended   time.Time
+}
+
+// nap is the wait of one step between two attempts, until the next is launched.
+type nap struct {
+	timer *time.Timer
+	last  attempt
+}
+
+func (l *loop) loop(ctx context.Context) error {
+	l.batch.Run = l.run
+	done := ctx.Done()
+	for {
+		var start []int
+		if ctx.Err() == nil && l.fatal == nil {
+			start = l.pick()
+		} else {
+			l.stop()
+			done = nil
+		}
+		if l.flush(); l.fatal == nil {
+			l.launch(start)
+		} else {
+			l.refuse(start)
+		}
+		if l.inFlight == 0 && len(l.sleeping) == 0 {
+			if l.fatal != nil {
+				return l.lastWords()
+			}
+			if l.batch.Empty() {
+				return nil
+			}
+			continue
+		}
+		select {
+		case a := <-l.results:
+			l.finish(a)
+			l.drain()
+		case id := <-l.wake:
+			l.awake(id)
+		case <-done:
+		}
+	}
+}
+
+// drain takes all results that are there already, so that they share a write.
+func (l *loop) drain() {
+	for {
+		select {
+		case a := <-l.results:
+			l.finish(a)
+		default:
+			return
+		}
+	}
+}
+
+// pick takes as many ready steps as the limits allow, and passes through gates.
+func (l *loop) pick() []int {
+	var start []int
+	for {
+		id, ok := l.frontier.Next(func(p engine.Phase, provider string) bool {
+			return provider == "" || l.room(p, provider)
+		})
+		if !ok {
+			return start
+		}
+		s := l.steps[id]
+		if s.Op == engine.OpGate {
+			l.frontier.Done(id)
+			continue
+		}
+		l.inFlight++
+		l.running[class{s.Phase, s.Provider}]++
+		start = append(start, id)
+		if l.tries[id] == 0 {
+			in := l.Runner.Intend(s)
+			in.Operation, in.Run, in.Step, in.At = l.operation(id), l.run, id, l.Now()
+			l.batch.Intents = append(l.batch.Intents, in)
+		}
+	}
+}
+
+// room reports whether the limits allow one more step of a class. Gates have no
+// provider and no limit.
+func (l *loop) room(p engine.Phase, provider string) bool {
+	if l.Limits.Total > 0 && l.inFlight >= l.Limits.Total {
+		return false
+	}
+	phase, prov := 0, 0
+	for c, n := range l.running {
+		if c.phase == p {
+			phase += n
+		}
+		if c.provider == provider {
+			prov += n
+		}
+	}
+	mostPhase, mostProv := l.Limits.Phases[p], l.Limits.Providers[provider]
+	return (mostPhase == 0 || phase < mostPhase) && (mostProv == 0 || prov < mostProv)
+}
+
+// operation names the operation of a step in the journal.
+func (l *loop) operation(id int) string { return fmt.Sprintf("r%d-s%d", l.run, id) }
+
+// flush makes the batch durable and tells what happened. It is written even
+// when the run is being stopped: what has happened must not be lost.
+func (l *loop) flush() {
+	if l.batch.Empty() {
+		return
+	}
+	if err := l.Journal.Append(context.WithoutCancel(l.hard), l.batch); err != nil {
+		l.fatal = fmt.Errorf("write the journal: %w", err)
+		l.batch.Intents = nil // what was not written does not begin
+		return
+	}
+	l.batch = engine.Batch{Run: l.run}
+	for _, e := range l.events {
+		l.tell(e)
+	}
+	l.events = nil
+}
+
+// lastWords ends a run that lost its journal: it gives up what has not begun
+// and tries once more to write what has happened.
+func (l *loop) lastWords() error {
+	fatal := l.fatal
+	l.stop()
+	outcomes := len(l.batch.Outcomes)
+	l.flush()
+	for _, e := range l.events {
+		l.tell(e)
+	}
+	if !l.batch.Empty() && outcomes > 0 {
+		return fmt.Errorf("%w; the outcomes of %d operations could not be recorded: the next apply will look for what they made", fatal, outcomes)
+	}
+	return fatal
+}
+
+func (l *loop) tell(e engine.Event) {
+	if l.Observe != nil {
+		l.Observe(e)
+	}
+}
+
+// launch starts one attempt at each step.
+func (l *loop) launch(ids []int) {
+	for _, id := range ids {
+		now := l.Now()
+		delete(l.sleeping, id)
+		if l.tries[id]++; l.tries[id] == 1 {
+			l.begun[id] = now
+		}
+		l.tell(engine.Event{At: now, Step: l.steps[id], State: engine.Running, Attempt: l.tries[id], Elapsed: now.Sub(l.begun[id])})
+		go func() { l.results <- l.attempt(id, now) }()
+	}
+}
+
+// refuse takes back steps whose intent could not be written.
+func (l *loop) refuse(ids []int) {
+	for _, id := range ids {
+		l.release(id)
+		l.frontier.Again(id)
+	}
+}
+
+func (l *loop) release(id int) {
+	l.inFlight--
+	l.running[class{l.steps[id].Phase, l.steps[id].Provider}]--
+}
+
+// attempt runs in a worker: it touches nothing of the loop but its constants.
+func (l *loop) attempt(id int, started time.Time) (a attempt) {
+	s := l.steps[id]
+	ctx := l.hard
+	if s.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.Timeout, fmt.Errorf("it took longer than %s", s.Timeout))
+		defer cancel()
+	}
+	a = attempt{id: id, started: started}
+	defer func() {
+		if p := recover(); p != nil {
+			a.err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+		a.ended = l.Now()
+	}()
+	a.result, a.err = l.Runner.Run(ctx, s, l.operation(id))
+	if cause := context.Cause(ctx); a.err != nil && cause != nil && errors.Is(a.err, ctx.Err()) && !errors.Is(a.err, cause) {
+		a.err = fmt.Errorf("%w (%w)", cause, a.err)
+	}
+	return a
+}
+
+// finish takes a worker's result: done, failed for good, or to be tried again.
+func (l *loop) finish(a attempt) {
+	l.release(a.id)
+	s := l.steps[a.id]
+	record := engine.TaskRecord{Step: s, State: engine.Done, Attempt: l.tries[a.id], Started: a.started, Ended: a.ended}
+	event := engine.Event{At: a.ended, Step: s, State: engine.Done, Attempt: l.tries[a.id], Elapsed: a.ended.Sub(l.begun[a.id])}
+	if a.err == nil {
+		if a.result.Unchanged {
+			event.Note = "unchanged"
+		}
+		l.batch.Tasks = append(l.batch.Tasks, record)
+		l.settle(a)
+		l.events = append(l.events, event)
+		l.frontier.Done(a.id)
+		return
+	}
+	record.Err, event.Err = a.err.Error(), a.err
+	if l.tries[a.id] < max(1, s.Attempts) && l.Retryable != nil && l.Retryable(a.err) && l.fatal == nil && l.hard.Err() == nil && !l.cancelled {
+		record.State, event.State = engine.Retrying, engine.Retrying
+		event.Wait = l.Backoff.wait(l.tries[a.id], l.Rand)
+		l.batch.Tasks = append(l.batch.Tasks, record)
+		l.events = append(l.events, event)
+		l.sleep(a, event.Wait)
+		return
+	}
+	record.State, event.State = engine.Failed, engine.Failed
+	l.batch.Tasks = append(l.batch.Tasks, record)
+	l.fail(a, event)
+}
+
+// fail gives up a step and all that needs it.
+func (l *loop) fail(a attempt, event engine.Event) {
+	l.settle(a)
+	l.events = append(l.events, event)
+	l.failed = append(l.failed, StepError{l.steps[a.id], a.err})
+	for _, lost := range l.frontier.Fail(a.id) {
+		l.never(lost, engine.UpstreamFailed, event.At)
+	}
+}
+
+// never records a step that will not run.
+func (l *loop) never(id int, state engine.StepState, at time.Time) {
+	s := l.steps[id]
+	if s.Op == engine.OpGate {
+		return
+	}
+	l.batch.Tasks = append(l.batch.Tasks, engine.TaskRecord{Step: s, State: state})
+	l.events = append(l.events, engine.Event{At: at, Step: s, State: state})
+}
+
+// settle writes the outcome of an operation.
+func (l *loop) settle(a attempt) {
+	s := l.steps[a.id]
+	o := engine.Outcome{
+		Operation: l.operation(a.id), Address: s.Address, Gen: s.Gen, Op: s.Op,
+		Object: a.result.Object, Unchanged: a.result.Unchanged,
+		Attempts: l.tries[a.id], Started: l.begun[a.id], Ended: a.ended,
+	}
+	if a.err != nil {
+		o.Err = a.err.Error()
+	}
+	l.batch.Outcomes = append(l.batch.Outcomes, o)
+}
+
+func (l *loop) sleep(a attempt, d time.Duration) {
+	l.sleeping[a.id] = &nap{last: a, timer: time.AfterFunc(d, func() {
+		select {
+		case l.wake <- a.id:
+		case <-l.quit:
+		}
+	})}
+}
+
+// awake lets a step that waited for its next attempt be picked again.
+func (l *loop) awake(id int) {
+	if l.sleeping[id] != nil {
+		l.frontier.Again(id)
+	}
+}
+
+// stop gives up everything that has not begun, and what waits for another
+// attempt: its last error stands.
+func (l *loop) stop() {
+	now := l.Now()
+	for _, id := range slices.Sorted(maps.Keys(l.sleeping)) {
+		n := l.sleeping[id]
+		n.timer.Stop()
+		delete(l.sleeping, id)
+		l.cancelled = true
+		l.fail(n.last, engine.Event{At: now, Step: l.steps[id], State: engine.Failed, Attempt: l.tries[id], Elapsed: n.last.ended.Sub(l.begun[id]), Err: n.last.err})
+	}
+	for _, id := range l.frontier.Cancel() {
+		l.cancelled = true
+		l.never(id, engine.Cancelled, now)
+	}
+}
