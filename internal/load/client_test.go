@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -214,8 +215,9 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 }
 
 func TestHTTPS(t *testing.T) {
-	s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	s.Config.ErrorLog = nil
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // connections that the pool no longer needed
+	s.StartTLS()
 	defer s.Close()
 	c := burst(s.URL)
 	c.SkipVerify = true
