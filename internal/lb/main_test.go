@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,6 +23,9 @@ import (
 // TestMain lets the test binary be the data plane, or a backend, that a test
 // starts as a process.
 func TestMain(m *testing.M) {
+	if n, err := strconv.Atoi(os.Getenv("LB_TEST_BACKENDS")); err == nil {
+		serveBenchBackends(n)
+	}
 	dir := os.Getenv("LB_TEST_DIR")
 	if dir == "" {
 		os.Exit(m.Run())

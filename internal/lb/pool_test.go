@@ -1,0 +1,373 @@
+package lb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// newTestPool is the pool of a frontend that is never listened for.
+func newTestPool(t *testing.T, f Frontend) *pool {
+	p := newPool(newClock(), func(id string) string { return "cookie-" + id }, func(b *backend, state, why string) {})
+	p.rnd = rand.New(rand.NewPCG(1, 2)).Uint64
+	p.probe = func(context.Context, string) error { return nil }
+	p.apply(compile(f), false)
+	t.Cleanup(p.close)
+	return p
+}
+
+func someBackends(ids string) (bs []Backend) {
+	for i, id := range strings.Fields(ids) {
+		bs = append(bs, Backend{ID: id, Address: fmt.Sprintf("192.0.2.1:%d", 1000+i)})
+	}
+	return bs
+}
+
+// chosen says who n requests, each ended before the next, went to.
+func chosen(t *testing.T, p *pool, n int) map[string]int {
+	t.Helper()
+	got := map[string]int{}
+	for range n {
+		b, err := p.acquire(t.Context(), &want{})
+		if err != nil {
+			got[err.Error()]++
+			continue
+		}
+		got[b.id]++
+		p.release(b)
+	}
+	return got
+}
+
+func states(p *pool) string {
+	var s []string
+	for _, b := range p.stats() {
+		s = append(s, b.ID+" "+b.State)
+	}
+	return strings.Join(s, ", ")
+}
+
+func TestDrainIsConfirmedOnlyAtZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := Frontend{Balance: RoundRobin, Backends: someBackends("a b")}
+		p := newTestPool(t, f)
+		a, err := p.acquire(t.Context(), &want{})
+		if err != nil || a.id != "a" {
+			t.Fatal(a, err)
+		}
+		if err := p.waitDrained(t.Context(), "www", "a"); !errors.Is(err, ErrNotDraining) {
+			t.Errorf("in service: %v", err)
+		}
+		if err := p.waitDrained(t.Context(), "www", "never heard of"); err != nil {
+			t.Errorf("unknown backend: %v", err)
+		}
+		f.Backends[0].Draining = true
+		p.apply(compile(f), false)
+		if got := chosen(t, p, 10); got["b"] != 10 {
+			t.Errorf("while a drains: %v", got)
+		}
+		brief, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err = p.waitDrained(brief, "www", "a")
+		if nd, ok := errors.AsType[*NotDrainedError](err); !ok || nd.InFlight != 1 {
+			t.Errorf("one in flight: %v", err)
+		}
+		f.Backends = f.Backends[1:] // removed with one in flight
+		p.apply(compile(f), false)
+		if got := states(p); got != "b ready, a draining" {
+			t.Errorf("states = %s", got)
+		}
+		drained := make(chan error, 1)
+		go func() { drained <- p.waitDrained(t.Context(), "www", "a") }()
+		synctest.Wait()
+		select {
+		case err := <-drained:
+			t.Fatalf("drained with one in flight: %v", err)
+		default:
+		}
+		p.release(a)
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+		if got := states(p); got != "b ready" {
+			t.Errorf("states = %s", got)
+		}
+	})
+}
+
+// TestNobodyGetsADrainedBackend races requests against drains: once waitDrained
+// has returned, nothing is in flight on the backend and nothing comes.
+func TestNobodyGetsADrainedBackend(t *testing.T) {
+	f := Frontend{Balance: Random, Backends: someBackends("a b")}
+	p := newTestPool(t, f)
+	p.rnd = rand.Uint64 // many ask at a time
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	for range 4 {
+		load.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				b, err := p.acquire(context.Background(), &want{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				p.release(b)
+			}
+		})
+	}
+	for i := range 500 {
+		f.Backends[0].Draining = i%2 == 0
+		p.apply(compile(f), false)
+		if !f.Backends[0].Draining {
+			continue
+		}
+		if err := p.waitDrained(t.Context(), "www", "a"); err != nil {
+			t.Fatal(err)
+		}
+		a := p.stats()[0]
+		if a.State != Drained {
+			t.Fatalf("round %d: %s with %d in flight after it was drained", i, a.State, a.InFlight)
+		}
+	}
+	close(stop)
+	load.Wait()
+}
+
+func TestSlowStartRamp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, balance := range []string{RoundRobin, LeastConn, P2C, Random} {
+			f := Frontend{Balance: balance, SlowStart: seconds(10), Backends: someBackends("a")}
+			p := newTestPool(t, f)
+			time.Sleep(20 * time.Second)
+			f.Backends = someBackends("a b")
+			p.apply(compile(f), false)
+			for s := range 11 {
+				synctest.Wait()
+				part := max(0.1, float64(s)/10)
+				want := part / (1 + part)
+				if got := float64(chosen(t, p, 4000)["b"]) / 4000; got < want-0.03 || got > want+0.03 {
+					t.Errorf("%s: %d s after joining b gets %.3f, want %.3f", balance, s, got, want)
+				}
+				time.Sleep(time.Second)
+			}
+			p.close()
+		}
+	})
+}
+
+func TestHealthDecidesWhoIsInService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := Frontend{
+			Balance: RoundRobin, Queue: Queue{Size: -1}, Backends: someBackends("a b c"),
+			Health: &Health{Interval: seconds(1), HealthyAfter: 2, UnhealthyAfter: 3},
+		}
+		f.Backends[0].Ready = true
+		sick := map[string]bool{f.Backends[2].Address: true}
+		var mu sync.Mutex
+		p := newPool(newClock(), func(string) string { return "" }, func(*backend, string, string) {})
+		p.probe = func(_ context.Context, addr string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if sick[addr] {
+				return errors.New("sick")
+			}
+			return nil
+		}
+		defer p.close()
+		p.apply(compile(f), false)
+		if got := states(p); got != "a ready, b joining, c joining" {
+			t.Errorf("at first: %s", got)
+		}
+		if got := chosen(t, p, 4); got["a"] != 4 {
+			t.Errorf("at first chosen: %v", got)
+		}
+		time.Sleep(3 * time.Second)
+		if got := states(p); got != "a ready, b ready, c joining" {
+			t.Errorf("after two checks: %s", got)
+		}
+		mu.Lock()
+		sick[f.Backends[1].Address], sick[f.Backends[2].Address] = true, false
+		mu.Unlock()
+		time.Sleep(5 * time.Second)
+		if got := states(p); got != "a ready, b unhealthy, c ready" {
+			t.Errorf("after b fell sick and c got well: %s", got)
+		}
+		if got := chosen(t, p, 4); got["b"] != 0 {
+			t.Errorf("chosen: %v", got)
+		}
+		f.Health = nil
+		p.apply(compile(f), false)
+		if got := states(p); got != "a ready, b ready, c ready" {
+			t.Errorf("without checks: %s", got)
+		}
+	})
+}
+
+func TestEjectionAndPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := Frontend{
+			Balance: RoundRobin, Queue: Queue{Size: -1}, Backends: someBackends("a b c d"),
+			Eject: Eject{ConsecutiveErrors: 3, BaseTime: seconds(10), MaxPercent: 75, PanicPercent: 50},
+		}
+		p := newTestPool(t, f)
+		fail := func(id string, n int) {
+			for range n {
+				p.punish(p.backends[id], failedConnect)
+			}
+		}
+		fail("a", 2)
+		p.judge(p.backends["a"], 200)
+		fail("a", 2)
+		if got := chosen(t, p, 8); got["a"] != 2 {
+			t.Errorf("failures not in a row: %v", got)
+		}
+		fail("a", 1)
+		if got := chosen(t, p, 9); got["a"] != 0 || got["b"] != 3 {
+			t.Errorf("a ejected: %v", got)
+		}
+		fail("b", 3)
+		if got := states(p); got != "a ejected, b ejected, c ready, d ready" {
+			t.Errorf("states: %s", got)
+		}
+		if got := chosen(t, p, 8); got["c"] != 4 {
+			t.Errorf("half is in service, which is enough: %v", got)
+		}
+		fail("c", 3)
+		if got := chosen(t, p, 8); got["a"] != 2 || got["d"] != 2 {
+			t.Errorf("a quarter is in service, so all are used: %v", got)
+		}
+		fail("d", 3)
+		if got := states(p); !strings.Contains(got, "d ready") {
+			t.Errorf("more than 75 %% ejected: %s", got)
+		}
+		time.Sleep(11 * time.Second)
+		if got := chosen(t, p, 8); got["a"] != 2 || !strings.HasPrefix(states(p), "a ready, b ready, c ready") {
+			t.Errorf("after their time: %v, %s", got, states(p))
+		}
+	})
+}
+
+func TestQueueHoldsUntilABackendComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := Frontend{MaxInFlight: 1, Queue: Queue{Size: 2, Timeout: seconds(30)}}
+		p := newTestPool(t, f)
+		got := make(chan *backend, 2)
+		for range 2 {
+			go func() {
+				b, err := p.acquire(t.Context(), &want{})
+				if err != nil {
+					t.Error(err)
+				}
+				got <- b
+			}()
+		}
+		synctest.Wait()
+		if _, err := p.acquire(t.Context(), &want{}); err != error(errQueueFull) {
+			t.Errorf("a third request: %v", err)
+		}
+		time.Sleep(20 * time.Second) // scaled from zero
+		f.Backends = someBackends("a")
+		p.apply(compile(f), false)
+		first := <-got
+		synctest.Wait()
+		if len(got) != 0 || p.queue.total.Load() != 1 {
+			t.Error("both were let through to a backend that takes one")
+		}
+		p.release(first)
+		p.release(<-got)
+	})
+}
+
+func TestWaitingRequestsFollowTheRoutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := Frontend{Routes: []Route{{Targets: []Target{{Group: "blue"}}}}, Backends: someBackends("a")}
+		f.Backends[0].Group = "green"
+		p := newTestPool(t, f)
+		got := make(chan error, 1)
+		go func() { _, err := p.acquire(t.Context(), &want{}); got <- err }()
+		synctest.Wait()
+		f.Routes[0].Targets[0].Group = "green"
+		p.apply(compile(f), false)
+		if err := <-got; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestSplitByTargetWeight(t *testing.T) {
+	f := Frontend{Balance: RoundRobin, Backends: someBackends("a b c")}
+	f.Backends[0].Group, f.Backends[1].Group, f.Backends[2].Group = "stable", "stable", "canary"
+	f.Routes = []Route{{Targets: []Target{{"stable", 90}, {"canary", 10}, {"old", 0}}}}
+	p := newTestPool(t, f)
+	if got := chosen(t, p, 100); got["a"] != 45 || got["b"] != 45 || got["c"] != 10 {
+		t.Errorf("90 to 10: %v", got)
+	}
+	f.Backends[2].Draining = true
+	p.apply(compile(f), false)
+	if got := chosen(t, p, 100); got["a"] != 50 || got["b"] != 50 {
+		t.Errorf("with the canary drained: %v", got)
+	}
+}
+
+func TestARetryGoesElsewhereIfThereIsElsewhere(t *testing.T) {
+	for balance := range balancers {
+		p := newTestPool(t, Frontend{Balance: balance, Backends: someBackends("a b c")})
+		w := &want{}
+		w.hasKey = true
+		seen := map[string]bool{}
+		for range 3 {
+			b, err := p.acquire(t.Context(), w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.tried = append(w.tried, b)
+			seen[b.id] = true
+			p.release(b)
+		}
+		if len(seen) != 3 {
+			t.Errorf("%s: three tries went to %v", balance, seen)
+		}
+		if b, err := p.acquire(t.Context(), w); err != nil {
+			t.Errorf("%s: none left, none given: %v", balance, err)
+		} else {
+			p.release(b)
+		}
+	}
+}
+
+func TestStickySessionsStayUntilTheBackendLeaves(t *testing.T) {
+	f := Frontend{Balance: RoundRobin, Sticky: &Sticky{}, MaxInFlight: 1, Backends: someBackends("a b")}
+	p := newTestPool(t, f)
+	at := func() string {
+		b, err := p.acquire(t.Context(), &want{sticky: "cookie-b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.release(b)
+		return b.id
+	}
+	if got := at() + at() + at(); got != "bbb" {
+		t.Errorf("session of b went to %s", got)
+	}
+	p.backends["b"].inFlight.Store(1)
+	if got := at(); got != "a" {
+		t.Errorf("busy: %s", got)
+	}
+	p.backends["b"].inFlight.Store(0)
+	f.Backends[1].Draining = true
+	p.apply(compile(f), false)
+	if got := at() + at(); got != "aa" {
+		t.Errorf("draining: %s", got)
+	}
+}
