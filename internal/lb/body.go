@@ -27,6 +27,9 @@ type clientBody struct {
 
 func newClientBody(x *exchange, w http.ResponseWriter, r *http.Request) *clientBody {
 	b := &clientBody{src: r.Body, rc: http.NewResponseController(w), idle: x.cfg.Timeouts.Idle.limit(), rate: max(0, x.cfg.MinBodyRate)}
+	// Else net/http takes the rest of the body for itself when the answer begins
+	// before the body's end, and the backend never gets it.
+	b.rc.EnableFullDuplex()
 	if x.isStream {
 		b.idle, b.rate = x.cfg.Timeouts.Stream.limit(), 0
 	}

@@ -1,0 +1,363 @@
+package lb
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// rawBackend is a TCP server that gives each connection to serve.
+func rawBackend(t *testing.T, id string, serve func(c net.Conn, r *bufio.Reader)) Backend {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				serve(c, bufio.NewReader(c))
+			}()
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-ended })
+	return Backend{ID: id, Address: l.Addr().String()}
+}
+
+// closedBackend refuses connections.
+func closedBackend(t *testing.T, id string) Backend {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return Backend{ID: id, Address: l.Addr().String()}
+}
+
+// hangUp reads a request with its body and closes the connection without an answer.
+func hangUp(c net.Conn, r *bufio.Reader) {
+	if req, err := http.ReadRequest(r); err == nil {
+		io.Copy(io.Discard, req.Body)
+	}
+}
+
+func TestRetriesByMethodAndFailure(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		bad    func(t *testing.T) Backend
+		method string
+		body   string // "stream:" is of unknown length
+		status int
+		tries  uint64 // on the good one
+	}{
+		{"refused GET", refusing, "GET", "", 200, 1},
+		{"refused POST", refusing, "POST", "body", 200, 1},
+		{"refused POST of unknown length", refusing, "POST", "stream:body", 200, 1},
+		{"lost GET", hangingUp, "GET", "", 200, 1},
+		{"lost PUT with a small body", hangingUp, "PUT", "body", 200, 1},
+		{"lost PUT with a body that is not kept", hangingUp, "PUT", "stream:body", 502, 0},
+		{"lost POST", hangingUp, "POST", "body", 502, 0},
+		{"lost POST without body", hangingUp, "POST", "", 502, 0},
+		{"lost DELETE", hangingUp, "DELETE", "", 200, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			good := newBackend(t, "good", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(w, r.Body)
+			}))
+			tp := newTestPlane(t)
+			url := "http://" + tp.apply(Frontend{Name: "www", Listen: "127.0.0.1:0", Balance: RoundRobin, Backends: []Backend{c.bad(t), good.Backend}})[0]
+			var body io.Reader
+			want := strings.TrimPrefix(c.body, "stream:")
+			if c.body != "" {
+				body = strings.NewReader(want)
+			}
+			if want != c.body {
+				body = io.MultiReader(body)
+			}
+			res, err := newHTTPClient(t).Do(newRequest(t, c.method, url, body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			got, _ := io.ReadAll(res.Body)
+			s := tp.frontendStats()
+			if res.StatusCode != c.status || uint64(good.hits.Load()) != c.tries || s.Retries != c.tries {
+				t.Errorf("status %d, %d tries on the good one, %d retries; want %d, %d", res.StatusCode, good.hits.Load(), s.Retries, c.status, c.tries)
+			}
+			if c.status == 200 && string(got) != want {
+				t.Errorf("the good one got %q, want %q", got, want)
+			}
+			if c.status == 502 && (!has(string(got), "502 backend failed, error ") || s.Errors.Upstream != 1) {
+				t.Errorf("answer %q, errors %+v", got, s.Errors)
+			}
+			if e := s.Backends[0].Errors; e.Connect+e.Reset != 1 {
+				t.Errorf("errors of the bad one: %+v", e)
+			}
+		})
+	}
+}
+
+func refusing(t *testing.T) Backend  { return closedBackend(t, "bad") }
+func hangingUp(t *testing.T) Backend { return rawBackend(t, "bad", hangUp) }
+
+func TestNoBudgetNoRetry(t *testing.T) {
+	good := newBackend(t, "good", nil)
+	tp := newTestPlane(t)
+	f := Frontend{
+		Name: "www", Listen: "127.0.0.1:0", Balance: RoundRobin, Backends: []Backend{closedBackend(t, "bad"), good.Backend},
+		Retry: Retry{BudgetPercent: 20, MinPerSecond: -1}, Eject: Eject{ConsecutiveErrors: -1},
+	}
+	url := "http://" + tp.apply(f)[0]
+	c := newHTTPClient(t)
+	failed := 0
+	for range 40 {
+		if status, _ := get(c, url); status == 502 {
+			failed++
+		}
+	}
+	s := tp.frontendStats()
+	if s.Retries < 5 || s.Retries > 8 || failed == 0 {
+		t.Errorf("%d retries and %d failures of 40 requests, half of them to a dead backend; want at most 8 retries", s.Retries, failed)
+	}
+}
+
+func TestTimeouts(t *testing.T) {
+	brief := Duration(50 * time.Millisecond)
+	silent := func(c net.Conn, r *bufio.Reader) { io.Copy(io.Discard, r) }
+	half := func(c net.Conn, r *bufio.Reader) {
+		http.ReadRequest(r)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+		io.Copy(io.Discard, r)
+	}
+	for _, c := range []struct {
+		name   string
+		limits Timeouts
+		serve  func(net.Conn, *bufio.Reader)
+		status int // 0: cut
+		body   string
+	}{
+		{"no answer", Timeouts{Header: brief}, silent, 504, "504 backend took too long"},
+		{"total", Timeouts{Total: brief}, silent, 504, "504 request took too long"},
+		{"answer stands still", Timeouts{Idle: brief}, half, 0, "EOF"},
+		{"total within the answer", Timeouts{Total: brief}, half, 0, "EOF"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			tp := newTestPlane(t)
+			url := "http://" + tp.apply(Frontend{Name: "www", Listen: "127.0.0.1:0", Timeouts: c.limits, Backends: []Backend{rawBackend(t, "b", c.serve)}})[0]
+			status, body := get(newHTTPClient(t), url)
+			if status != c.status || !has(body, c.body) {
+				t.Errorf("%d %q, want %d %q", status, body, c.status, c.body)
+			}
+			until(t, "counted", func() bool { return tp.frontendStats().Errors.Timeout == 1 })
+			if s := tp.frontendStats(); s.InFlight != 0 || s.Retries != 0 || s.Backends[0].InFlight != 0 {
+				t.Errorf("stats: %+v", s)
+			}
+		})
+	}
+}
+
+func TestBodiesAreBounded(t *testing.T) {
+	b := newBackend(t, "b", echoHead)
+	tp := newTestPlane(t)
+	f := Frontend{Name: "www", Listen: "127.0.0.1:0", Backends: backends(b), MaxBodyBytes: 10, Timeouts: Timeouts{Idle: Duration(50 * time.Millisecond)}}
+	url := "http://" + tp.apply(f)[0]
+	post := func(body io.Reader) (int, string) {
+		res, err := newHTTPClient(t).Do(newRequest(t, "POST", url, body))
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer res.Body.Close()
+		text, _ := io.ReadAll(res.Body)
+		return res.StatusCode, string(text)
+	}
+	if status, text := post(strings.NewReader("0123456789")); status != 200 {
+		t.Errorf("at the limit: %d %s", status, text)
+	}
+	if status, text := post(strings.NewReader("0123456789x")); status != 413 {
+		t.Errorf("above: %d %s", status, text)
+	}
+	if status, text := post(io.MultiReader(strings.NewReader("0123456789x"))); status != 413 {
+		t.Errorf("above, of unknown length: %d %s", status, text)
+	}
+	pr, pw := io.Pipe()
+	defer pw.Close()
+	go io.WriteString(pw, "x")
+	if status, text := post(pr); status != 408 {
+		t.Errorf("standing still: %d %s", status, text)
+	}
+	s := tp.frontendStats()
+	if s.Errors.BodyTooLarge != 2 || s.Errors.BodyTimeout != 1 || s.Errors.Upstream != 0 || s.Backends[0].Errors != (BackendErrors{}) {
+		t.Errorf("errors: %+v, of the backend: %+v", s.Errors, s.Backends[0].Errors)
+	}
+}
+
+func TestPatienceWithBodies(t *testing.T) {
+	b := &clientBody{idle: 60 * time.Second, rate: 100}
+	for _, c := range []struct {
+		n      int64
+		waited time.Duration
+		want   time.Duration
+	}{
+		{0, 0, bodyGrace},
+		{0, 4 * time.Second, time.Second},
+		{0, 5 * time.Second, 0},
+		{1000, 5 * time.Second, 10 * time.Second},
+		{1000, 16 * time.Second, -time.Second},
+		{1 << 20, 0, 60 * time.Second},
+	} {
+		b.n, b.waited = c.n, c.waited
+		if got := b.patience(); got != c.want {
+			t.Errorf("after %d bytes and %v of waiting: %v, want %v", c.n, c.waited, got, c.want)
+		}
+	}
+}
+
+func TestClientThatLeavesFreesItsBackend(t *testing.T) {
+	entered, gone := make(chan struct{}), make(chan struct{})
+	b := newBackend(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-r.Context().Done()
+		close(gone)
+	}))
+	tp := newTestPlane(t)
+	url := "http://" + tp.apply(Frontend{Name: "www", Listen: "127.0.0.1:0", Backends: backends(b)})[0]
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-entered; cancel() }()
+	req, _ := http.NewRequestWithContext(ctx, "GET", url, nil)
+	if _, err := newHTTPClient(t).Do(req); err == nil {
+		t.Error("an answer")
+	}
+	<-gone
+	until(t, "counted as the client's", func() bool { return tp.frontendStats().Errors.ClientGone == 1 })
+	if s := tp.frontendStats(); s.InFlight != 0 || s.Backends[0].Errors != (BackendErrors{}) {
+		t.Errorf("stats: %+v", s)
+	}
+}
+
+func TestBusyBackendsQueueThenRefuse(t *testing.T) {
+	entered, leave := make(chan struct{}, 10), make(chan struct{})
+	b := newBackend(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		entered <- struct{}{}
+		<-leave
+	}))
+	tp := newTestPlane(t)
+	f := Frontend{Name: "www", Listen: "127.0.0.1:0", Backends: backends(b), MaxInFlight: 1, Queue: Queue{Size: 1, Timeout: Duration(20 * time.Second)}}
+	url := "http://" + tp.apply(f)[0]
+	got := make(chan int, 2)
+	for range 2 {
+		go func() { status, _ := get(newHTTPClient(t), url); got <- status }()
+	}
+	<-entered
+	until(t, "one waits", func() bool { return tp.frontendStats().Queued == 1 })
+	res, err := newHTTPClient(t).Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	res.Body.Close()
+	if res.StatusCode != 503 || res.Header.Get("Retry-After") != "1" || string(body) != "503 no backend free, queue full\n" {
+		t.Errorf("%d %v %q", res.StatusCode, res.Header, body)
+	}
+	close(leave)
+	if a, b := <-got, <-got; a != 200 || b != 200 {
+		t.Errorf("the one served and the one queued got %d and %d", a, b)
+	}
+	f.Backends, f.Queue.Timeout = nil, Duration(10*time.Millisecond)
+	tp.apply(f)
+	if status, body := get(newHTTPClient(t), url); status != 503 || body != "503 no backend free in time\n" {
+		t.Errorf("no backend: %d %q", status, body)
+	}
+	if s := tp.frontendStats(); s.Errors.QueueFull != 1 || s.Errors.QueueTimeout != 1 || s.Status.C5xx != 0 {
+		t.Errorf("errors: %+v, statuses %+v", s.Errors, s.Status)
+	}
+}
+
+func TestPanicIsTheRequestsOwn(t *testing.T) {
+	b := newBackend(t, "b", nil)
+	tp := newTestPlane(t)
+	url := "http://" + tp.apply(Frontend{Name: "www", Listen: "127.0.0.1:0", Balance: Random, Backends: backends(b)})[0]
+	var once atomic.Bool
+	p := tp.p.frontends["www"].pool
+	p.mu.Lock()
+	rnd := p.rnd
+	p.rnd = func() uint64 {
+		if !once.Swap(true) {
+			panic("planted")
+		}
+		return rnd()
+	}
+	p.mu.Unlock()
+	c := newHTTPClient(t)
+	if status, body := get(c, url); status != 500 || body != "500 internal error\n" {
+		t.Errorf("%d %q", status, body)
+	}
+	mustGet(t, c, url)
+	if s := tp.frontendStats(); s.Errors.Panic != 1 || s.InFlight != 0 {
+		t.Errorf("stats: %+v", s)
+	}
+}
+
+func TestHealthChecksOverHTTP(t *testing.T) {
+	var sick atomic.Bool
+	a := newBackend(t, "a", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" && sick.Load() {
+			w.WriteHeader(500)
+		}
+		io.WriteString(w, "a")
+	}))
+	b := newBackend(t, "b", nil)
+	c := newBackend(t, "c", nil)
+	c.H2C = true
+	tp := newTestPlane(t)
+	tp.apply(Frontend{
+		Name: "www", Listen: "127.0.0.1:0", Backends: backends(a, b, c),
+		Health: &Health{Path: "/healthz", Interval: Duration(5 * time.Millisecond), HealthyAfter: 1, UnhealthyAfter: 1},
+	})
+	state := func(i int) string { return tp.frontendStats().Backends[i].State }
+	until(t, "all are ready", func() bool { return state(0) == Ready && state(1) == Ready && state(2) == Ready })
+	sick.Store(true)
+	until(t, "a is out", func() bool { return state(0) == Unhealthy })
+	sick.Store(false)
+	until(t, "a is back", func() bool { return state(0) == Ready })
+	b.srv.Close()
+	until(t, "b is out", func() bool { return state(1) == Unhealthy })
+	tp.apply(Frontend{
+		Name: "www", Listen: "127.0.0.1:0", Backends: backends(a, b), // by connect only, and another listener
+		Health: &Health{Interval: Duration(5 * time.Millisecond), HealthyAfter: 1, UnhealthyAfter: 1},
+	})
+	until(t, "the checks by connect agree", func() bool { return state(0) == Ready && state(1) == Unhealthy })
+}
+
+func TestIdleConnectionsOfARemovedBackendAreClosed(t *testing.T) {
+	a, b := newBackend(t, "a", nil), newBackend(t, "b", nil)
+	tp := newTestPlane(t)
+	f := Frontend{Name: "www", Listen: "127.0.0.1:0", Balance: RoundRobin, Backends: backends(a, b)}
+	url := "http://" + tp.apply(f)[0]
+	c := newHTTPClient(t)
+	mustGet(t, c, url)
+	mustGet(t, c, url)
+	if a.conns.Load() != 1 || b.conns.Load() != 1 {
+		t.Fatalf("open: %d and %d", a.conns.Load(), b.conns.Load())
+	}
+	f.Backends = f.Backends[1:]
+	tp.apply(f)
+	until(t, "the connection to a is closed", func() bool { return a.conns.Load() == 0 })
+	if b.conns.Load() != 1 {
+		t.Error("that to b is closed too")
+	}
+}
