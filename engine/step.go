@@ -126,9 +126,10 @@ type RunInfo struct {
 
 // TaskInfo is one task of a run in the history.
 type TaskInfo struct {
-	Step     Step
-	State    StepState
-	Attempts []AttemptInfo
+	Step      Step
+	State     StepState
+	Attempts  []AttemptInfo
+	Unchanged bool // nothing had to be done
 }
 
 // AttemptInfo is one attempt at a task.

@@ -1,0 +1,170 @@
+package state
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/flowctl/flowctl/engine"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// isDamage reports whether SQLite says that the file is broken.
+func isDamage(err error) bool {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return errors.Is(err, ErrDamaged)
+	}
+	code := e.Code() & 0xff
+	return code == sqlite3.SQLITE_CORRUPT || code == sqlite3.SQLITE_NOTADB
+}
+
+// storedSetting is how a provider's settings lie in the table meta.
+type storedSetting struct {
+	Name, Value, Type string
+}
+
+func readMeta(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
+	rows, err := tx.QueryContext(ctx, "SELECT key, value FROM meta")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var key, value string
+		if err := rows.Scan(&key, &value); err != nil {
+			return err
+		}
+		switch key {
+		case "lineage":
+			snap.Lineage = value
+		case "serial":
+			if snap.Serial, err = strconv.ParseInt(value, 10, 64); err != nil {
+				return fmt.Errorf("%w: serial %q", ErrDamaged, value)
+			}
+		case "spec_path":
+			snap.SpecPath = value
+		case "providers":
+			if snap.Providers, err = decodeSettings(value); err != nil {
+				return err
+			}
+		}
+	}
+	return rows.Err()
+}
+
+func encodeSettings(list []engine.Setting) (string, error) {
+	out := []storedSetting{}
+	for _, s := range list {
+		bare, _ := s.Config.UnmarkDeep()
+		v, t, err := encodeAny(bare)
+		if err != nil {
+			return "", err
+		}
+		out = append(out, storedSetting{s.Name, v, t})
+	}
+	b, err := json.Marshal(out)
+	return string(b), err
+}
+
+func decodeSettings(text string) ([]engine.Setting, error) {
+	var stored []storedSetting
+	if err := json.Unmarshal([]byte(text), &stored); err != nil {
+		return nil, fmt.Errorf("%w: settings of providers: %v", ErrDamaged, err)
+	}
+	var list []engine.Setting
+	for _, s := range stored {
+		v, err := decodeAny(s.Value, s.Type)
+		if err != nil {
+			return nil, fmt.Errorf("%w: settings of provider %s: %v", ErrDamaged, s.Name, err)
+		}
+		list = append(list, engine.Setting{Name: s.Name, Config: v})
+	}
+	return list, nil
+}
+
+func readObjects(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
+	rows, err := tx.QueryContext(ctx, "SELECT address, gen, provider, value, sensitive, private, needs, operation, lifecycle FROM object")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var o engine.Object
+		var address, value, sensitive, needs string
+		if err := rows.Scan(&address, &o.Gen, &o.Provider, &value, &sensitive, &o.Private, &needs, &o.Operation, &o.Lifecycle); err != nil {
+			return err
+		}
+		if o.Address, err = parseAddress(address); err != nil {
+			return err
+		}
+		if o.Value, err = decodeValue(o.Address.Kind, value); err != nil {
+			return fmt.Errorf("%w: value of %s: %v", ErrDamaged, address, err)
+		}
+		if o.Sensitive, err = decodeList[string](sensitive); err != nil {
+			return fmt.Errorf("%w: %s: %v", ErrDamaged, address, err)
+		}
+		if o.Needs, err = decodeList[engine.Address](needs); err != nil {
+			return fmt.Errorf("%w: %s: %v", ErrDamaged, address, err)
+		}
+		snap.Objects = append(snap.Objects, o)
+	}
+	return rows.Err()
+}
+
+func readOutputs(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
+	rows, err := tx.QueryContext(ctx, "SELECT name, value, type, sensitive, description FROM output")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name, value, typ string
+		var o engine.OutputValue
+		if err := rows.Scan(&name, &value, &typ, &o.Sensitive, &o.Description); err != nil {
+			return err
+		}
+		if o.Value, err = decodeAny(value, typ); err != nil {
+			return fmt.Errorf("%w: output %s: %v", ErrDamaged, name, err)
+		}
+		snap.Outputs[name] = o
+	}
+	return rows.Err()
+}
+
+// readOpen reads the operations whose outcome is unknown.
+func readOpen(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
+	rows, err := tx.QueryContext(ctx, "SELECT operation, run, step, address, gen, op, provider, needs, planned, intended FROM operation WHERE open = 1 ORDER BY run, step")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var in engine.Intent
+		var address, op, needs, planned string
+		var at int64
+		if err := rows.Scan(&in.Operation, &in.Run, &in.Step, &address, &in.Gen, &op, &in.Provider, &needs, &planned, &at); err != nil {
+			return err
+		}
+		in.At = fromMicros(at)
+		if in.Address, err = parseAddress(address); err != nil {
+			return err
+		}
+		var ok bool
+		if in.Op, ok = engine.ParseOp(op); !ok {
+			return fmt.Errorf("%w: operation %q", ErrDamaged, op)
+		}
+		if in.Needs, err = decodeList[engine.Address](needs); err != nil {
+			return fmt.Errorf("%w: %s: %v", ErrDamaged, address, err)
+		}
+		if in.Planned, err = decodeValue(in.Address.Kind, planned); err != nil {
+			return fmt.Errorf("%w: plan of %s: %v", ErrDamaged, address, err)
+		}
+		snap.Open = append(snap.Open, in)
+	}
+	return rows.Err()
+}
