@@ -23,13 +23,11 @@ type clientBody struct {
 	n      int64
 	waited time.Duration
 	failed atomic.Pointer[proxyError] // why a read failed
+	ended  atomic.Bool                // it was read to its end
 }
 
 func newClientBody(x *exchange, w http.ResponseWriter, r *http.Request) *clientBody {
 	b := &clientBody{src: r.Body, rc: http.NewResponseController(w), idle: x.cfg.Timeouts.Idle.limit(), rate: max(0, x.cfg.MinBodyRate)}
-	// Else net/http takes the rest of the body for itself when the answer begins
-	// before the body's end, and the backend never gets it.
-	b.rc.EnableFullDuplex()
 	if x.isStream {
 		b.idle, b.rate = x.cfg.Timeouts.Stream.limit(), 0
 	}
@@ -52,7 +50,9 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	b.waited += time.Since(began)
 	if err != nil {
 		b.rc.SetReadDeadline(time.Time{}) // else the connection would seem to be gone
-		if err != io.EOF {
+		if err == io.EOF {
+			b.ended.Store(true)
+		} else {
 			b.failed.Store(bodyFault(err))
 		}
 	}
@@ -60,6 +60,17 @@ func (b *clientBody) Read(p []byte) (int, error) {
 }
 
 func (b *clientBody) Close() error { return b.src.Close() }
+
+// answerComes prepares for an answer that begins before the body's end: left
+// alone, net/http would take the rest of an HTTP/1 body for itself, and the
+// backend would not get it. What then follows the body on the connection is not
+// trusted to be a request.
+func (b *clientBody) answerComes(x *exchange, answer http.Header) {
+	if x.req.ProtoMajor == 1 && !b.ended.Load() {
+		b.rc.EnableFullDuplex()
+		answer.Set("Connection", "close")
+	}
+}
 
 // patience is how long the next read may take; 0 or less with a limit set is
 // not at all.

@@ -59,6 +59,12 @@ func newProxy(rt http.RoundTripper) *httputil.ReverseProxy {
 		Transport:  rt,
 		BufferPool: buffers{},
 		ErrorLog:   log.New(io.Discard, "", 0), // exchange.end logs
+		ModifyResponse: func(res *http.Response) error {
+			if x := exchangeOf(res.Request.Context()); x.body != nil && res.StatusCode != http.StatusSwitchingProtocols {
+				x.body.answerComes(x, res.Header)
+			}
+			return nil
+		},
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			x := exchangeOf(r.Context())
 			x.answer(w, x.blame(err), err)
@@ -78,6 +84,9 @@ func (buffers) Put(b []byte) { bufferPool.Put((*[32 << 10]byte)(b)) }
 func (f *frontend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := f.begin(r)
 	defer x.end(w)
+	if !r.ProtoAtLeast(1, 1) {
+		w.Header().Set("Connection", "close") // framing of HTTP/1.0 bodies is not agreed upon well enough to read on
+	}
 	if e := x.refuse(r); e != nil {
 		x.answer(w, e, nil)
 		return
