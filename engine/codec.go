@@ -190,6 +190,36 @@ func encodeValue(f reflect.Value, t cty.Type) cty.Value {
 	}
 }
 
+// Merge returns value v with those attributes replaced that differ in the
+// struct that after points to (or is) from what v decodes to. What has not
+// changed keeps its spelling, null or zero.
+func Merge(v cty.Value, after any) cty.Value {
+	r := reflect.ValueOf(after)
+	if r.Kind() == reflect.Pointer {
+		r = r.Elem()
+	}
+	before := reflect.New(r.Type())
+	if err := Decode(v, before.Interface()); err != nil {
+		return encodeObject(r)
+	}
+	changed := map[string]cty.Value{}
+	encoded := encodeObject(r)
+	for i := range schemaOf(r.Type()).Attributes {
+		a := &schemaOf(r.Type()).Attributes[i]
+		if a.Meta {
+			continue
+		}
+		was, is := before.Elem().FieldByIndex(a.field), r.FieldByIndex(a.field)
+		if !v.GetAttr(a.Name).IsKnown() || !reflect.DeepEqual(was.Interface(), is.Interface()) {
+			changed[a.Name] = encoded.GetAttr(a.Name)
+		}
+	}
+	if len(changed) == 0 {
+		return v
+	}
+	return With(v, changed)
+}
+
 // With returns object v with some attributes set to other values.
 func With(v cty.Value, attrs map[string]cty.Value) cty.Value {
 	all := v.AsValueMap()

@@ -176,6 +176,7 @@ type Outcome struct {
 	Object    *Object // what exists now; nil if nothing does
 	Unchanged bool    // nothing had to be done after all
 	Err       string  // "" for success
+	Unknown   bool    // nobody could say what exists: the operation stays open, to be looked into
 	Attempts  int
 	Started   time.Time
 	Ended     time.Time

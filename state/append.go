@@ -169,7 +169,7 @@ func (t *transaction) outcome(ctx context.Context, o engine.Outcome) error {
 	if o.Err != "" {
 		state = engine.Failed
 	}
-	res, err := t.exec(ctx, t.stmts.settle, int(state), o.Attempts, micros(o.Started), micros(o.Ended), o.Unchanged, o.Err, o.Operation)
+	res, err := t.exec(ctx, t.stmts.settle, int(state), o.Attempts, micros(o.Started), micros(o.Ended), o.Unchanged, o.Err, o.Unknown, o.Operation)
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (t *transaction) outcome(ctx context.Context, o engine.Outcome) error {
 	switch {
 	case o.Object != nil && !o.Unchanged:
 		return t.putObject(ctx, *o.Object)
-	case o.Object == nil && o.Err == "" && o.Op == engine.OpDelete:
+	case o.Object == nil && o.Err == "" && o.Op == engine.OpDelete && !o.Unchanged:
 		return t.dropObject(ctx, engine.Key{Address: o.Address, Gen: o.Gen})
 	}
 	return nil
@@ -275,7 +275,7 @@ func (st *statements) prepare(ctx context.Context, db *sql.DB) error {
 	}{
 		{&st.intend, `INSERT INTO operation (run, step, operation, op, address, gen, phase, provider, needs, planned, state, attempts, intended, unchanged, err, open)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, '', 1)`},
-		{&st.settle, `UPDATE operation SET state = ?, attempts = ?, started = ?, ended = ?, unchanged = ?, err = ?, open = 0, planned = '' WHERE operation = ? AND open = 1`},
+		{&st.settle, `UPDATE operation SET state = ?, attempts = ?, started = ?, ended = ?, unchanged = ?, err = ?, open = ? WHERE operation = ? AND open = 1`},
 		{&st.attempt, `INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?)`},
 		{&st.never, `INSERT OR REPLACE INTO operation (run, step, operation, op, address, gen, phase, provider, needs, planned, state, attempts, unchanged, err, open)
 			VALUES (?, ?, '', ?, ?, ?, ?, ?, '', '', ?, 0, 0, '', 0)`},

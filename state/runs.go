@@ -27,12 +27,7 @@ func (s *Store) BeginRun(ctx context.Context, l *Lease, r engine.RunInfo) (int64
 		if _, err := t.tx.ExecContext(ctx, "UPDATE run SET status = ? WHERE status = ?", string(engine.RunInterrupted), string(engine.RunRunning)); err != nil {
 			return err
 		}
-		for _, table := range []string{"operation", "attempt"} {
-			if _, err := t.tx.ExecContext(ctx, "DELETE FROM "+table+" WHERE run <= (SELECT max(id) FROM run) - ?", keepRuns); err != nil {
-				return err
-			}
-		}
-		if _, err := t.tx.ExecContext(ctx, "DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?", keepRuns); err != nil {
+		if err := t.prune(ctx); err != nil {
 			return err
 		}
 		res, err := t.tx.ExecContext(ctx, "INSERT INTO run (command, status, started, user, host, pid, spec, summary, steps) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -44,6 +39,20 @@ func (s *Store) BeginRun(ctx context.Context, l *Lease, r engine.RunInfo) (int64
 		return err
 	})
 	return id, err
+}
+
+// prune forgets the oldest runs, but no open operation.
+func (t *transaction) prune(ctx context.Context) error {
+	for _, old := range []string{
+		"DELETE FROM operation WHERE open = 0 AND run <= (SELECT max(id) FROM run) - ?",
+		"DELETE FROM attempt WHERE run <= (SELECT max(id) FROM run) - ?",
+		"DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?",
+	} {
+		if _, err := t.tx.ExecContext(ctx, old, keepRuns); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // EndRun records how a run ended.

@@ -23,6 +23,7 @@ type Runner interface {
 type Result struct {
 	Object    *engine.Object // what exists now; nil if nothing does
 	Unchanged bool           // nothing had to be done
+	Unknown   bool           // with an error: nobody could say what exists
 }
 
 // Journal makes records durable before Append returns.

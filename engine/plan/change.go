@@ -37,7 +37,7 @@ func (c *computer) declare(d *engine.Decl) {
 	if ds.HasErrors() {
 		return
 	}
-	bare, hidden := Unmark(want)
+	bare, hidden := engine.Unmark(want)
 	members := c.members[d.Address]
 	if !d.Address.Kind.Sized() {
 		members = []engine.Address{d.Address}
@@ -90,7 +90,7 @@ func (c *computer) add(ch engine.Change) {
 	if ch.Hold != "" && ch.Prior != nil {
 		v = ch.Prior.Value
 	}
-	c.values[ch.Address] = Mark(v, ch.Sensitive)
+	c.values[ch.Address] = engine.Mark(v, ch.Sensitive)
 }
 
 // decide compares what is wanted of one resource with what there is.
@@ -141,7 +141,7 @@ func nonEmpty(a, b string) string {
 // compare finds the action for a resource that exists, and its planned value.
 func (c *computer) compare(ch *engine.Change, s subject) {
 	prior, obs := ch.Prior, c.seen[s.addr]
-	proposal := c.refined(s, prior, difference(s.addr.Kind, prior.Value, s.want))
+	proposal := c.refined(s, prior, engine.Difference(s.addr.Kind, prior.Value, s.want))
 	ch.Planned, ch.Changed, ch.ReplacePaths = proposal.Want, proposal.Changed, proposal.ReplacePaths
 	switch {
 	case prior.Lifecycle == engine.Tainted:
@@ -171,19 +171,7 @@ func (c *computer) compare(ch *engine.Change, s subject) {
 
 // sameNeeds reports whether an object records just the dependencies it has now.
 func sameNeeds(recorded []engine.Address, needs []engine.Need) bool {
-	return slices.Equal(recorded, NeedsOf(needs))
-}
-
-// NeedsOf lists the targets of needs, sorted, as an object records them.
-func NeedsOf(needs []engine.Need) []engine.Address {
-	var all []engine.Address
-	for _, n := range needs {
-		if n.Kind != engine.Member {
-			all = append(all, n.Target)
-		}
-	}
-	slices.SortFunc(all, engine.Address.Compare)
-	return slices.Compact(all)
+	return slices.Equal(recorded, engine.NeedsOf(needs))
 }
 
 // compareTask decides whether a task that has run runs again.
@@ -249,48 +237,6 @@ func (c *computer) refined(s subject, prior *engine.Object, p engine.Proposal) e
 	if c.in.Refine != nil {
 		p = c.in.Refine(s.provider, p)
 	}
-	return p
-}
-
-// Difference compares a wanted value with a prior one under the kind's schema,
-// for the default proposal: what a provider has filled in stays as it is.
-func Difference(k engine.Kind, prior, want cty.Value) engine.Proposal {
-	return difference(k, prior, want)
-}
-
-func difference(k engine.Kind, prior, want cty.Value) engine.Proposal {
-	var p engine.Proposal
-	var filled map[string]cty.Value
-	schema := engine.ValueSchema(k)
-	for i := range schema.Attributes {
-		a := &schema.Attributes[i]
-		if a.Meta {
-			continue
-		}
-		w, was := want.GetAttr(a.Name), prior.GetAttr(a.Name)
-		if a.Computed && w.IsNull() {
-			if !was.IsNull() {
-				if filled == nil {
-					filled = map[string]cty.Value{}
-				}
-				filled[a.Name] = was
-			}
-			continue
-		}
-		if w.RawEquals(was) {
-			continue
-		}
-		p.Changed = append(p.Changed, a.Name)
-		if a.Replace {
-			p.ReplacePaths = append(p.ReplacePaths, a.Name)
-		}
-	}
-	p.Want = want
-	if filled != nil {
-		p.Want = engine.With(want, filled)
-	}
-	slices.Sort(p.Changed)
-	slices.Sort(p.ReplacePaths)
 	return p
 }
 
