@@ -135,12 +135,12 @@ func (t *transaction) append(ctx context.Context, b engine.Batch) error {
 		}
 	}
 	for _, in := range b.Intents {
-		planned, err := encodeValue(in.Planned)
+		planned, err := engine.MarshalValue(in.Planned)
 		if err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, t.stmts.intend, in.Run, in.Step, in.Operation, in.Op.String(), in.Address.String(), in.Gen,
-			int(in.Address.Kind.Phase()), in.Provider, encodeList(in.Needs), planned, int(engine.Running), micros(in.At)); err != nil {
+			int(in.Address.Kind.Phase()), in.Provider, encodeList(in.Needs), string(planned), int(engine.Running), micros(in.At)); err != nil {
 			return err
 		}
 	}
@@ -186,12 +186,12 @@ func (t *transaction) outcome(ctx context.Context, o engine.Outcome) error {
 }
 
 func (t *transaction) putObject(ctx context.Context, o engine.Object) error {
-	value, err := encodeValue(o.Value)
+	value, err := engine.MarshalValue(o.Value)
 	if err != nil {
 		return fmt.Errorf("value of %s: %w", o.Address, err)
 	}
 	t.dirty = true
-	_, err = t.exec(ctx, t.stmts.put, o.Address.String(), o.Gen, o.Provider, value, encodeList(o.Sensitive), o.Private, encodeList(o.Needs), o.Operation, int(o.Lifecycle))
+	_, err = t.exec(ctx, t.stmts.put, o.Address.String(), o.Gen, o.Provider, string(value), encodeList(o.Sensitive), o.Private, encodeList(o.Needs), o.Operation, int(o.Lifecycle))
 	return err
 }
 

@@ -10,47 +10,6 @@ import (
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 )
 
-// encodeValue writes an object value as JSON without its null and unknown
-// attributes.
-func encodeValue(v cty.Value) (string, error) {
-	if v == cty.NilVal || v.IsNull() || !v.IsKnown() {
-		return "{}", nil
-	}
-	attrs := v.AsValueMap()
-	for name, a := range attrs {
-		if a.IsNull() || !a.IsWhollyKnown() {
-			delete(attrs, name)
-		}
-	}
-	bare := cty.ObjectVal(attrs)
-	b, err := ctyjson.Marshal(bare, bare.Type())
-	return string(b), err
-}
-
-// decodeValue is the inverse of encodeValue under a kind's schema; attributes
-// that the schema has gained since are null, those that it has lost are dropped.
-func decodeValue(k engine.Kind, text string) (cty.Value, error) {
-	t := engine.ValueSchema(k).Type()
-	v, err := ctyjson.Unmarshal([]byte(text), t)
-	if err == nil {
-		return v, nil
-	}
-	var raw map[string]json.RawMessage
-	if json.Unmarshal([]byte(text), &raw) != nil {
-		return cty.NilVal, err
-	}
-	for name := range raw {
-		if !t.HasAttribute(name) {
-			delete(raw, name)
-		}
-	}
-	known, merr := json.Marshal(raw)
-	if merr != nil {
-		return cty.NilVal, err
-	}
-	return ctyjson.Unmarshal(known, t)
-}
-
 // encodeList writes a list as JSON, an empty one as "".
 func encodeList[T any](list []T) string {
 	if len(list) == 0 {

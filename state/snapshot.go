@@ -102,7 +102,7 @@ func readObjects(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
 		if o.Address, err = parseAddress(address); err != nil {
 			return err
 		}
-		if o.Value, err = decodeValue(o.Address.Kind, value); err != nil {
+		if o.Value, err = engine.UnmarshalValue(o.Address.Kind, []byte(value)); err != nil {
 			return fmt.Errorf("%w: value of %s: %v", ErrDamaged, address, err)
 		}
 		if o.Sensitive, err = decodeList[string](sensitive); err != nil {
@@ -161,7 +161,7 @@ func readOpen(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
 		if in.Needs, err = decodeList[engine.Address](needs); err != nil {
 			return fmt.Errorf("%w: %s: %v", ErrDamaged, address, err)
 		}
-		if in.Planned, err = decodeValue(in.Address.Kind, planned); err != nil {
+		if in.Planned, err = engine.UnmarshalValue(in.Address.Kind, []byte(planned)); err != nil {
 			return fmt.Errorf("%w: plan of %s: %v", ErrDamaged, address, err)
 		}
 		snap.Open = append(snap.Open, in)

@@ -1,0 +1,135 @@
+package providers
+
+import (
+	"context"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Provider realises resources of one or more kinds. Every method may be called
+// concurrently for different objects, and again for the same.
+type Provider interface {
+	// Read looks for an object by its address and generation; of its value it
+	// may use what is set, which is little after a crash. It reports what it
+	// found; an error means that nobody could say.
+	Read(ctx context.Context, o engine.Object) (engine.Observation, error)
+	// Apply makes reality match the call and returns the object with all
+	// computed attributes. On an error the object is what exists now, with a
+	// NilVal value if nothing does.
+	Apply(ctx context.Context, c Call) (engine.Object, error)
+	// Delete removes an object. Deleting what is gone succeeds.
+	Delete(ctx context.Context, o engine.Object, operation string) error
+}
+
+// Call asks for one object to be created or changed.
+type Call struct {
+	Operation string // the same for all attempts at one step
+	Address   engine.Address
+	Gen       int
+	Want      cty.Value      // computed attributes unknown on create, as they were on update
+	Prior     *engine.Object // nil on create
+}
+
+// Object returns the object that the call makes, with a given value.
+func (c Call) Object(v cty.Value) engine.Object {
+	return engine.Object{Address: c.Address, Gen: c.Gen, Value: v, Operation: c.Operation}
+}
+
+// As finds what a provider, or one that it decorates, can do besides.
+func As[T any](p Provider) (T, bool) {
+	for {
+		if t, ok := p.(T); ok {
+			return t, true
+		}
+		u, ok := p.(interface{ Unwrap() Provider })
+		if !ok {
+			var none T
+			return none, false
+		}
+		p = u.Unwrap()
+	}
+}
+
+// What a provider can do besides, found with As:
+
+// Checker finds, while a plan is made, what would make it fail: a program that
+// is not there, a port that is taken. It changes nothing. Unknown attributes of
+// want are passed over.
+type Checker interface {
+	Check(ctx context.Context, a engine.Address, want cty.Value, prior *engine.Object) engine.Diagnostics
+}
+
+// Refiner adjusts the default comparison of a resource: computed attributes that
+// can be told in advance, attributes that can or cannot change in place. Pure.
+type Refiner interface {
+	Refine(p engine.Proposal) engine.Proposal
+}
+
+// Lister finds everything that carries the flow's labels.
+type Lister interface {
+	List(ctx context.Context) ([]engine.Object, error)
+}
+
+// Importer finds an existing thing by the provider's own name of it, to be put
+// under an address.
+type Importer interface {
+	Import(ctx context.Context, a engine.Address, id string) (engine.Object, error)
+}
+
+// Logger reads what a replica prints.
+type Logger interface {
+	Logs(ctx context.Context, o engine.Object, opts LogOptions) iter.Seq2[LogLine, error]
+}
+
+// LogOptions picks log lines.
+type LogOptions struct {
+	Tail   int       // only the last so many; negative means all
+	Since  time.Time // only those from then on; zero means all
+	Follow bool      // go on until the context ends
+}
+
+// LogLine is one line of a log.
+type LogLine struct {
+	At     time.Time
+	Stream string // "out" or "err"
+	Text   string
+}
+
+// Execer runs a command in a replica's surroundings and returns its exit status.
+type Execer interface {
+	Exec(ctx context.Context, o engine.Object, argv []string, io Streams) (status int, err error)
+}
+
+// Streams are the standard streams of a command.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Meter reports what objects use, as far as they are of this provider.
+type Meter interface {
+	Usage(ctx context.Context, objects []engine.Object) ([]Usage, error)
+}
+
+// Usage is what one machine, replica, frontend or backend uses at one instant.
+type Usage struct {
+	Address     engine.Address
+	CPUCores    float64       // in use, averaged over about a second
+	MemoryBytes int64         // working set
+	Restarts    int           // since it was made
+	State       string        // the provider's own word: "running", "backoff", "draining"
+	Since       time.Time     // when it reached that state
+	Rate        float64       // requests (or connections) per second
+	InFlight    int           // requests now
+	P50, P95    time.Duration // latency over the last seconds
+	Errors      float64       // failed requests per second
+}
+
+// Closer ends what a provider holds open.
+type Closer interface {
+	Close() error
+}

@@ -1,0 +1,294 @@
+package sim
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// World is everything that exists. It is safe for concurrent use.
+type World struct {
+	mu     sync.Mutex
+	things map[engine.Key]engine.Object
+	broken map[engine.Key]string // why each thing that does not work does not
+	on     map[string]int        // replicas by machine id, backends by replica id
+	log    *os.File              // nil for a world in memory only
+	calls  []Event
+	watch  func(Event, map[engine.Key]engine.Object)
+}
+
+// Event is one change of the world.
+type Event struct {
+	Op        string // "create", "update" or "delete"
+	Key       engine.Key
+	Operation string
+}
+
+// NewWorld returns an empty world in memory.
+func NewWorld() *World {
+	return &World{things: map[engine.Key]engine.Object{}, broken: map[engine.Key]string{}, on: map[string]int{}}
+}
+
+// record is one line of a world's log.
+type record struct {
+	Address   engine.Address  `json:"address"`
+	Gen       int             `json:"gen"`
+	Operation string          `json:"operation,omitempty"`
+	Value     json.RawMessage `json:"value,omitempty"`  // what it is now; missing if it is gone
+	Broken    string          `json:"broken,omitempty"` // why it does not work
+}
+
+// OpenWorld returns the world that a log in dir tells of, and goes on writing
+// it. A line that a crash cut short is dropped.
+func OpenWorld(dir string) (*World, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "world.log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	w := NewWorld()
+	good, err := w.replay(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
+	}
+	if err := f.Truncate(good); err != nil {
+		f.Close()
+		return nil, err
+	}
+	w.log = f
+	return w, nil
+}
+
+// replay reads a log and returns the length of its whole lines.
+func (w *World) replay(r io.Reader) (good int64, err error) {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return good, nil
+		}
+		if err != nil {
+			return good, err
+		}
+		var rec record
+		if err := json.Unmarshal(line, &rec); err != nil {
+			return good, fmt.Errorf("line at byte %d: %w", good, err)
+		}
+		k := engine.Key{Address: rec.Address, Gen: rec.Gen}
+		if rec.Value == nil {
+			w.forget(k)
+		} else {
+			v, err := engine.UnmarshalValue(rec.Address.Kind, rec.Value)
+			if err != nil {
+				return good, err
+			}
+			w.keep(engine.Object{Address: rec.Address, Gen: rec.Gen, Value: v, Operation: rec.Operation})
+			if delete(w.broken, k); rec.Broken != "" {
+				w.broken[k] = rec.Broken
+			}
+		}
+		good += int64(len(line))
+	}
+}
+
+// write appends what became of k to the log. It is not synced: it is to outlive
+// the process, not the machine.
+func (w *World) write(k engine.Key) error {
+	if w.log == nil {
+		return nil
+	}
+	rec := record{Address: k.Address, Gen: k.Gen, Broken: w.broken[k]}
+	if o, ok := w.things[k]; ok {
+		b, err := engine.MarshalValue(o.Value)
+		if err != nil {
+			return err
+		}
+		rec.Value, rec.Operation = b, o.Operation
+	}
+	line, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	_, err = w.log.Write(append(line, '\n'))
+	return err
+}
+
+// standsOn returns the id of what an object stands on, "" if on nothing here.
+func standsOn(o engine.Object) string {
+	switch o.Address.Kind {
+	case engine.KindFunction:
+		return o.Attr("machine_id")
+	case engine.KindBackend:
+		return o.Attr("replica_id")
+	default:
+		return ""
+	}
+}
+
+func (w *World) keep(o engine.Object) {
+	if was, ok := w.things[o.Key()]; ok {
+		w.on[standsOn(was)]--
+	}
+	w.things[o.Key()] = o
+	w.on[standsOn(o)]++
+}
+
+func (w *World) forget(k engine.Key) {
+	if was, ok := w.things[k]; ok {
+		w.on[standsOn(was)]--
+	}
+	delete(w.things, k)
+	delete(w.broken, k)
+}
+
+// there reports whether a thing with that id exists.
+func (w *World) there(id string) bool {
+	k, ok := keyOf(id)
+	if !ok {
+		return false
+	}
+	_, ok = w.things[k]
+	return ok
+}
+
+// get returns a thing and why it does not work, if it does not.
+func (w *World) get(k engine.Key) (o engine.Object, why string, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o, ok = w.things[k]
+	return o, w.broken[k], ok
+}
+
+// put makes or changes a thing; it mends a broken one.
+func (w *World) put(o engine.Object) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if on := standsOn(o); on != "" && !w.there(on) {
+		return fmt.Errorf("%s: what it stands on, %s, is not there", o.Address, on)
+	}
+	op := "create"
+	if _, ok := w.things[o.Key()]; ok {
+		op = "update"
+	}
+	w.keep(o)
+	delete(w.broken, o.Key())
+	return w.changed(Event{op, o.Key(), o.Operation})
+}
+
+// remove deletes a thing that nothing stands on any more.
+func (w *World) remove(k engine.Key, operation string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o, ok := w.things[k]
+	if !ok {
+		return nil
+	}
+	if n := w.on[o.ID()]; n > 0 && o.ID() != "" {
+		return fmt.Errorf("%s is in use by %d others", k.Address, n)
+	}
+	w.forget(k)
+	return w.changed(Event{"delete", k, operation})
+}
+
+func (w *World) changed(e Event) error {
+	w.calls = append(w.calls, e)
+	if w.watch != nil {
+		w.watch(e, w.things)
+	}
+	return w.write(e.Key)
+}
+
+// Watch has f called after every change, with all that exists; f must neither
+// keep nor change it.
+func (w *World) Watch(f func(Event, map[engine.Key]engine.Object)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.watch = f
+}
+
+// Objects returns all that exists, sorted.
+func (w *World) Objects() []engine.Object {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.SortedFunc(maps.Values(w.things), func(a, b engine.Object) int { return a.Key().Compare(b.Key()) })
+}
+
+// Events returns all changes that were asked for, in order.
+func (w *World) Events() []Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.calls)
+}
+
+// Vanish removes every generation of a resource behind everybody's back, with
+// what stands on it.
+func (w *World) Vanish(a engine.Address) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for k, o := range w.things {
+		if k.Address != a {
+			continue
+		}
+		id := o.ID()
+		w.drift(k, nil)
+		for other, x := range w.things {
+			if id != "" && standsOn(x) == id && other.Address.Kind == engine.KindFunction {
+				w.drift(other, nil)
+			}
+		}
+	}
+}
+
+// Break makes a resource stop working.
+func (w *World) Break(a engine.Address, why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for k := range w.things {
+		if k.Address == a {
+			w.broken[k] = why
+			w.write(k)
+		}
+	}
+}
+
+// Alter changes attributes of a resource behind everybody's back.
+func (w *World) Alter(a engine.Address, attrs map[string]cty.Value) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for k, o := range w.things {
+		if k.Address == a {
+			o.Value = engine.With(o.Value, attrs)
+			w.drift(k, &o)
+		}
+	}
+}
+
+func (w *World) drift(k engine.Key, o *engine.Object) {
+	if o == nil {
+		w.forget(k)
+	} else {
+		w.keep(*o)
+	}
+	w.write(k)
+}
+
+// Close closes the log.
+func (w *World) Close() error {
+	if w.log == nil {
+		return nil
+	}
+	return w.log.Close()
+}
