@@ -338,7 +338,7 @@ func removeTree(fs groupFS, dir string) error {
 
 // writeControl writes a file of a group.
 func writeControl(dir, file, value string) error {
-	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY, 0)
+	f, err := os.OpenFile(filepath.Join(dir, file), os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		return err
 	}

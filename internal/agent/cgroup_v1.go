@@ -2,8 +2,12 @@ package agent
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // cgroupV1 is the interface of Documentation/admin-guide/cgroup-v1 (memory.rst,
@@ -44,14 +48,25 @@ func (v cgroupV1) setMemory(f folders, bytes int64) error {
 	if bytes > 0 {
 		limit = strconv.FormatInt(bytes, 10)
 	}
-	swap := writeControl(dir, "memory.memsw.limit_in_bytes", "-1")
-	if err := writeControl(dir, "memory.limit_in_bytes", limit); err != nil {
+	err := writeControl(dir, "memory.limit_in_bytes", limit)
+	if !errors.Is(err, unix.EINVAL) {
+		if err == nil && exists(filepath.Join(dir, "memory.memsw.limit_in_bytes")) { // else swap is not accounted for
+			err = writeControl(dir, "memory.memsw.limit_in_bytes", limit)
+		}
+		return belowUse(dir, err)
+	}
+	if err := writeControl(dir, "memory.memsw.limit_in_bytes", limit); err != nil { // raised first
 		return err
 	}
-	if swap != nil { // swap is not accounted for here
-		return nil
+	return writeControl(dir, "memory.limit_in_bytes", limit)
+}
+
+// belowUse says what it means that the kernel cannot lower a limit.
+func belowUse(dir string, err error) error {
+	if used, uerr := readField(dir, "memory.usage_in_bytes", ""); uerr == nil && errors.Is(err, unix.EBUSY) {
+		return fmt.Errorf("%d bytes are in use, and stay the limit's floor until they are freed: %w", used, err)
 	}
-	return writeControl(dir, "memory.memsw.limit_in_bytes", limit)
+	return err
 }
 
 func (v cgroupV1) use(f folders) (u groupUse, err error) {

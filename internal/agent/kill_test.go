@@ -83,6 +83,23 @@ func TestWhatACrashLeavesBehindIsKilledBeforeTheRestart(t *testing.T) {
 	})
 }
 
+func TestADaemonThatNobodySawComingIsKilledInTheEnd(t *testing.T) {
+	m := start(t, "nocgroups", agent.Machine{})
+	// Orphaned before any look at /proc, in a session of its own, unmarked.
+	m.put(t, "r", sh("(env -i setsid sh -c 'echo child $$; exec sleep 1000' &) ; exec sleep 1000")...)
+	pid, err := strconv.Atoi(m.line(t, "r", "child "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if alive(pid) {
+		t.Errorf("process %d lives", pid)
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
 func TestKillingTheAgentKillsAll(t *testing.T) {
 	modes(t, func(t *testing.T, mode string) {
 		m := start(t, mode, agent.Machine{})

@@ -85,18 +85,22 @@ func (l *logFile) setLimits(maxBytes int64, files int) {
 	l.dropOldest()
 }
 
-// batch is some lines on their way to the log.
+// batch is some lines of one instant on their way to the log.
 type batch struct {
-	buf  []byte
-	ends []int // of each record in buf
+	stamp []byte
+	buf   []byte
+	ends  []int // of each record in buf
 }
 
-func (b *batch) add(at time.Time, stream string, text []byte, partial bool) {
-	b.buf = appendRecord(b.buf, at, stream, text, partial)
+// reset empties the batch for lines read at an instant.
+func (b *batch) reset(at time.Time) {
+	b.stamp, b.buf, b.ends = at.UTC().AppendFormat(b.stamp[:0], logTime), b.buf[:0], b.ends[:0]
+}
+
+func (b *batch) add(stream string, text []byte, partial bool) {
+	b.buf = appendStamped(b.buf, b.stamp, stream, text, partial)
 	b.ends = append(b.ends, len(b.buf))
 }
-
-func (b *batch) reset() { b.buf, b.ends = b.buf[:0], b.ends[:0] }
 
 // write appends the batch, beginning new files as they fill up. Lines that
 // cannot be written (a full disk) are lost and counted; a replica is never held

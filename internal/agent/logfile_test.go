@@ -38,7 +38,8 @@ func testLog(t *testing.T, dir string, maxBytes int64, files int) *logFile {
 
 func (l *logFile) line(format string, args ...any) {
 	var b batch
-	b.add(l.now(), Stdout, fmt.Appendf(nil, format, args...), false)
+	b.reset(l.now())
+	b.add(Stdout, fmt.Appendf(nil, format, args...), false)
 	l.write(&b)
 }
 

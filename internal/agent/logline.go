@@ -36,7 +36,12 @@ const (
 // appendRecord appends a line as the log file holds it: time, stream (with a
 // plus sign when the line goes on), text, newline.
 func appendRecord(b []byte, at time.Time, stream string, text []byte, partial bool) []byte {
-	b = at.UTC().AppendFormat(b, logTime)
+	return appendStamped(b, at.UTC().AppendFormat(nil, logTime), stream, text, partial)
+}
+
+// appendStamped is appendRecord with the time as text.
+func appendStamped(b, stamp []byte, stream string, text []byte, partial bool) []byte {
+	b = append(b, stamp...)
 	b = append(b, ' ')
 	b = append(b, stream...)
 	if partial {

@@ -15,6 +15,11 @@ const (
 	buryTimeout = 10 * time.Second      // for processes that outlive SIGKILL: in a system call that hangs
 	logTimeout  = time.Second           // for a pipe that somebody outside of the replica holds open
 	logBuffer   = 8 << 10               // read at once, per stream
+
+	// What is read of a stream at most, 16 MiB/s: a flood is then slowed down by
+	// its full pipe, and costs the agent a few per cent of a core.
+	paceBytes = 16 << 20 / 10
+	paceEvery = time.Second / 10
 )
 
 // process is one life of a replica: its program from the fork to the death of
@@ -100,20 +105,40 @@ func (p *process) copyLog(r *os.File, stream string) {
 	buf := make([]byte, logBuffer)
 	var lines splitter
 	var b batch
+	var pace pacer
 	for {
 		n, err := r.Read(buf)
-		now := p.log.now()
-		add := func(text []byte, partial bool) { b.add(now, stream, text, partial) }
+		time.Sleep(pace.delay(n, time.Now()))
+		b.reset(p.log.now())
+		add := func(text []byte, partial bool) { b.add(stream, text, partial) }
 		lines.feed(buf[:n], add)
 		if err != nil {
 			lines.flush(add)
 		}
 		p.log.write(&b)
-		b.reset()
 		if err != nil {
 			return
 		}
 	}
+}
+
+// pacer spreads bytes over time.
+type pacer struct {
+	window time.Time // when it began
+	n      int       // bytes since
+}
+
+// delay returns how long to wait after n more bytes at an instant.
+func (p *pacer) delay(n int, now time.Time) time.Duration {
+	if now.Sub(p.window) >= paceEvery {
+		p.window, p.n = now, 0
+	}
+	if p.n += n; p.n < paceBytes {
+		return 0
+	}
+	end := p.window.Add(paceEvery)
+	p.window, p.n = end, 0
+	return end.Sub(now)
 }
 
 // wait returns when the program has ended, by itself or as ordered, and until

@@ -137,6 +137,30 @@ func (t *procTable) members(replica string) ([]procInfo, error) {
 	return live, nil
 }
 
+// strays returns the live descendants of this process. When no replica runs, they
+// are daemons that got away unseen.
+func (t *procTable) strays() ([]procInfo, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.scan(); err != nil {
+		return nil, err
+	}
+	family := map[int]bool{t.self: true}
+	var live []procInfo
+	for grown := true; grown; { // a child may be listed before its parent
+		grown = false
+		for _, p := range t.procs {
+			if family[p.ppid] && !family[p.pid] {
+				family[p.pid], grown = true, true
+				if !p.dead {
+					live = append(live, p)
+				}
+			}
+		}
+	}
+	return live, nil
+}
+
 // usage scans and returns what each replica uses, and what those that are
 // forgotten have used.
 func (t *procTable) usage() (map[string]procUse, time.Duration, error) {

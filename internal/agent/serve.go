@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/flowctl/flowctl/internal/daemon"
@@ -197,8 +198,9 @@ func (a *agent) serve(ctx context.Context) error {
 		server.Close()
 	}
 	servers.Wait()
+	a.killStrays()
 	a.forker.close()
-	if err := errors.Join(forgetGroups(a.dir, a.groups.remove()), forgetSessions(a.dir), forgetPorts(a.dir)); err != nil {
+	if err := errors.Join(os.Remove(filepath.Join(a.dir, daemon.Socket)), forgetGroups(a.dir, a.groups.remove()), forgetSessions(a.dir), forgetPorts(a.dir)); err != nil {
 		a.log.Error("traces of the machine stay", "err", err)
 	}
 	a.log.Info("machine agent ends")
@@ -206,4 +208,23 @@ func (a *agent) serve(ctx context.Context) error {
 		return nil
 	}
 	return served
+}
+
+// killStrays kills what still descends from the agent when no replica runs. It
+// is in no cgroup, or would be dead.
+func (a *agent) killStrays() {
+	for deadline := time.Now().Add(buryTimeout); ; {
+		left, err := a.table.strays()
+		if len(left) == 0 || time.Now().After(deadline) {
+			if err != nil || len(left) > 0 {
+				a.log.Error("cannot kill strays", "count", len(left), "err", err)
+			}
+			return
+		}
+		for _, p := range left {
+			a.log.Warn("killing a stray process", "pid", p.pid, "command", commandOf(p.pid))
+			kill(p.key(), syscall.SIGKILL)
+		}
+		time.Sleep(lookAgain)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"strconv"
 	"time"
@@ -205,5 +206,9 @@ func (s *supervisor) openLogReader(r *http.Request, o LogOptions) (*logReader, e
 	if err != nil {
 		return nil, err
 	}
-	return log.reader(o.Tail, o.Since)
+	reader, err := log.reader(o.Tail, o.Since)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, notFound(name) // removed this moment
+	}
+	return reader, err
 }
