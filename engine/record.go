@@ -23,3 +23,11 @@ type TaskRecord struct {
 	Ended   time.Time
 	Err     string
 }
+
+// Result is what one attempt at a step achieved. With an error it still tells
+// what exists.
+type Result struct {
+	Object    *Object // what exists now; nil if nothing does
+	Unchanged bool    // nothing had to be done
+	Unknown   bool    // with an error: nobody could say what exists
+}

@@ -110,6 +110,12 @@ type Streams struct {
 	Out, Err io.Writer
 }
 
+// Prober checks once whether a replica can serve, for providers whose replicas
+// are not reached over the network. The error says why it cannot.
+type Prober interface {
+	Probe(ctx context.Context, o engine.Object) error
+}
+
 // Meter reports what objects use, as far as they are of this provider.
 type Meter interface {
 	Usage(ctx context.Context, objects []engine.Object) ([]Usage, error)

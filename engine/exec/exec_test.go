@@ -28,9 +28,9 @@ func number(s engine.Step) int { n, _ := s.Address.Index(); return n }
 type runner func(ctx context.Context, s engine.Step) error
 
 func (r runner) Intend(s engine.Step) engine.Intent { return engine.Intent{Address: s.Address} }
-func (r runner) Run(ctx context.Context, s engine.Step, _ string) (exec.Result, error) {
+func (r runner) Run(ctx context.Context, s engine.Step, _ string) (engine.Result, error) {
 	err := r(ctx, s)
-	return exec.Result{Object: &engine.Object{Address: s.Address}}, err
+	return engine.Result{Object: &engine.Object{Address: s.Address}}, err
 }
 
 // journal remembers what it was given, and fails from write number broken on.

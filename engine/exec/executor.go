@@ -69,7 +69,7 @@ type loop struct {
 // attempt is a worker's result.
 type attempt struct {
 	id      int
-	result  Result
+	result  engine.Result
 	err     error
 	started time.Time
 	ended   time.Time

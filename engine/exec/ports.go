@@ -16,14 +16,7 @@ type Runner interface {
 	Intend(s engine.Step) engine.Intent
 	// Run makes one attempt at the step. On an error the result still tells
 	// what exists. All attempts at one step share the operation.
-	Run(ctx context.Context, s engine.Step, operation string) (Result, error)
-}
-
-// Result is what an attempt achieved.
-type Result struct {
-	Object    *engine.Object // what exists now; nil if nothing does
-	Unchanged bool           // nothing had to be done
-	Unknown   bool           // with an error: nobody could say what exists
+	Run(ctx context.Context, s engine.Step, operation string) (engine.Result, error)
 }
 
 // Journal makes records durable before Append returns.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -52,6 +53,7 @@ var (
 	_ providers.Lister   = (*Sim)(nil)
 	_ providers.Importer = (*Sim)(nil)
 	_ providers.Refiner  = (*Sim)(nil)
+	_ providers.Prober   = (*Sim)(nil)
 	_ providers.Closer   = (*Sim)(nil)
 )
 
@@ -150,6 +152,19 @@ func (s *Sim) Import(_ context.Context, a engine.Address, id string) (engine.Obj
 	}
 	o.Address = a
 	return o, nil
+}
+
+// Probe implements providers.Prober: what is not broken serves.
+func (s *Sim) Probe(ctx context.Context, o engine.Object) error {
+	_, why, ok := s.world.get(o.Key())
+	switch {
+	case !ok:
+		return errors.New("it is not there")
+	case why != "":
+		return errors.New(why)
+	default:
+		return nil
+	}
 }
 
 // Refine implements providers.Refiner: what a resource will be called is known.

@@ -1,0 +1,223 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
+)
+
+// Found is what Observe and Recover found out.
+type Found struct {
+	Observed map[engine.Key]engine.Observation
+	Adopted  []engine.Object  // made by an interrupted run, and not recorded by it
+	Resolved []engine.Outcome // operations of interrupted runs whose outcome is known now
+	Warnings engine.Diagnostics
+}
+
+// Observe reads every recorded object, some at a time.
+func Observe(ctx context.Context, source Source, objects []engine.Object, parallelism int) (Found, error) {
+	f := Found{Observed: make(map[engine.Key]engine.Observation, len(objects))}
+	var mu sync.Mutex
+	err := each(ctx, objects, parallelism, func(o engine.Object) {
+		obs := look(ctx, source, o)
+		mu.Lock()
+		defer mu.Unlock()
+		f.Observed[o.Key()] = obs
+	})
+	for _, o := range objects {
+		if obs := f.Observed[o.Key()]; obs.Presence == engine.Unreachable {
+			f.Warnings = append(f.Warnings, engine.Diagnostic{
+				Severity: engine.Warning, Summary: "Object not reachable", Address: o.Address,
+				Detail: fmt.Sprintf("%s could not be read, so nothing is planned for it: %s.", o.Address, obs.Why),
+			})
+		}
+	}
+	return f, err
+}
+
+// each calls f for every object, a bounded number at a time, until ctx ends.
+func each(ctx context.Context, objects []engine.Object, parallelism int, f func(engine.Object)) error {
+	queue := make(chan engine.Object)
+	var wg sync.WaitGroup
+	for range min(max(1, parallelism), max(1, len(objects))) {
+		wg.Go(func() {
+			for o := range queue {
+				f(o)
+			}
+		})
+	}
+	for _, o := range objects {
+		select {
+		case queue <- o:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	close(queue)
+	wg.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// look reads one object. What seems to be gone is read twice before it counts as
+// gone.
+func look(ctx context.Context, source Source, o engine.Object) engine.Observation {
+	p, err := source.Get(ctx, o.Provider)
+	if err != nil {
+		return engine.Observation{Object: o, Presence: engine.Unreachable, Why: err.Error()}
+	}
+	for try := 0; ; try++ {
+		obs, err := p.Read(ctx, o)
+		switch {
+		case err != nil && try == 0 && providers.Retryable(err):
+		case err != nil:
+			return engine.Observation{Object: o, Presence: engine.Unreachable, Why: err.Error()}
+		case obs.Presence == engine.Gone && try == 0:
+		default:
+			obs.Object = complete(obs.Object, o)
+			return obs
+		}
+	}
+}
+
+// complete gives an observed object what only the state knows.
+func complete(got, recorded engine.Object) engine.Object {
+	got.Provider, got.Sensitive, got.Needs = recorded.Provider, recorded.Sensitive, recorded.Needs
+	got.Private, got.Operation, got.Lifecycle = recorded.Private, recorded.Operation, recorded.Lifecycle
+	return got
+}
+
+// Recover asks for what interrupted operations have left. An object that was
+// made and never recorded is adopted; whatever an interrupted operation touched
+// is unverified until the next apply has looked after it.
+func Recover(ctx context.Context, source Source, snap engine.Snapshot, parallelism int) (Found, error) {
+	recorded := map[engine.Key]engine.Object{}
+	for _, o := range snap.Objects {
+		recorded[o.Key()] = o
+	}
+	byKey := map[engine.Key]engine.Intent{}
+	var objects []engine.Object
+	for _, in := range snap.Open {
+		o := engine.Object{
+			Address: in.Address, Gen: in.Gen, Provider: in.Provider, Value: in.Planned,
+			Needs: in.Needs, Operation: in.Operation, Lifecycle: engine.Unverified,
+		}
+		if known, ok := recorded[o.Key()]; ok {
+			o.Value, o.Needs, o.Sensitive = known.Value, known.Needs, known.Sensitive
+		}
+		if _, again := byKey[o.Key()]; !again {
+			objects = append(objects, o)
+		}
+		byKey[o.Key()] = in
+	}
+	var mu sync.Mutex
+	f := Found{Observed: map[engine.Key]engine.Observation{}}
+	err := each(ctx, objects, parallelism, func(o engine.Object) {
+		obs := look(ctx, source, o)
+		mu.Lock()
+		defer mu.Unlock()
+		f.Observed[o.Key()] = obs
+	})
+	for _, o := range objects {
+		f.resolve(byKey[o.Key()], o)
+	}
+	f.Resolved = append(f.Resolved, doubles(snap.Open, byKey, f.Observed)...)
+	return f, err
+}
+
+// doubles resolves earlier operations on an object that a later one tells about.
+func doubles(open []engine.Intent, last map[engine.Key]engine.Intent, seen map[engine.Key]engine.Observation) []engine.Outcome {
+	var out []engine.Outcome
+	for _, in := range open {
+		k := engine.Key{Address: in.Address, Gen: in.Gen}
+		if in.Operation != last[k].Operation && seen[k].Presence != engine.Unreachable {
+			out = append(out, outcome(in, "interrupted; a later operation went on"))
+		}
+	}
+	return out
+}
+
+func outcome(in engine.Intent, err string) engine.Outcome {
+	return engine.Outcome{Operation: in.Operation, Address: in.Address, Gen: in.Gen, Op: in.Op, Err: err, Attempts: 1, Started: in.At, Ended: in.At}
+}
+
+// resolve decides what one interrupted operation has left.
+func (f *Found) resolve(in engine.Intent, o engine.Object) {
+	obs := f.Observed[o.Key()]
+	switch obs.Presence {
+	case engine.Unreachable:
+		f.Warnings = append(f.Warnings, engine.Diagnostic{
+			Severity: engine.Warning, Summary: "Interrupted operation not resolved", Address: in.Address,
+			Detail: fmt.Sprintf("Run %d was interrupted while it was about to %s %s, and what it left could not be found out: %s.", in.Run, in.Op, in.Address, obs.Why),
+		})
+		return
+	case engine.Gone:
+		f.Resolved = append(f.Resolved, outcome(in, "interrupted; nothing of it exists"))
+		return
+	}
+	f.Resolved = append(f.Resolved, outcome(in, "interrupted; it exists"))
+	found := obs.Object
+	found.Provider, found.Needs, found.Sensitive = o.Provider, o.Needs, o.Sensitive
+	found.Operation, found.Lifecycle = in.Operation, engine.Unverified
+	if !found.Value.IsWhollyKnown() {
+		found.Value = nulled(found.Value)
+	}
+	obs.Object = found
+	f.Observed[found.Key()] = obs
+	f.Adopted = append(f.Adopted, found)
+}
+
+// Check asks the providers what would make a plan fail. Findings carry the
+// place in the spec.
+func Check(ctx context.Context, source Source, p engine.Plan) engine.Diagnostics {
+	var diags engine.Diagnostics
+	for i := range p.Changes {
+		c := &p.Changes[i]
+		if c.Action != engine.Create && c.Action != engine.Update && c.Action != engine.Replace {
+			continue
+		}
+		prov, err := source.Get(ctx, c.Provider)
+		if err != nil {
+			diags = append(diags, engine.Diagnostic{Summary: "Provider not usable", Detail: err.Error() + ".", Address: c.Address, Source: &c.Source})
+			continue
+		}
+		checker, ok := providers.As[providers.Checker](prov)
+		if !ok {
+			continue
+		}
+		for _, d := range checker.Check(ctx, c.Address, c.Planned, c.Prior) {
+			if d.Source == nil {
+				d.Source = &c.Source
+			}
+			diags = append(diags, d)
+		}
+	}
+	return dedupe(diags)
+}
+
+// dedupe reports a finding about all instances of a group once.
+func dedupe(ds engine.Diagnostics) engine.Diagnostics {
+	type key struct {
+		summary string
+		group   engine.Address
+		source  engine.Range
+	}
+	seen := map[key]bool{}
+	return slices.DeleteFunc(ds, func(d engine.Diagnostic) bool {
+		k := key{summary: d.Summary, group: d.Address.Group()}
+		if d.Source != nil {
+			k.source = *d.Source
+		}
+		again := seen[k]
+		seen[k] = true
+		return again
+	})
+}

@@ -1,0 +1,371 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Source gives providers by name.
+type Source interface {
+	Get(ctx context.Context, name string) (providers.Provider, error)
+}
+
+// Runner carries out the steps of one plan. It is safe for concurrent use by
+// steps that do not need each other.
+type Runner struct {
+	providers Source
+	probe     *netProber
+	plan      engine.Plan
+	members   map[engine.Address][]engine.Address // instances by group
+
+	mu      sync.Mutex
+	objects map[engine.Address]engine.Object // what stands for each resource now
+	kept    map[engine.Address]bool          // replacements that turned out to be needless
+}
+
+// NewRunner returns a runner for a plan.
+func NewRunner(p engine.Plan, source Source) *Runner {
+	r := &Runner{
+		providers: source, probe: newNetProber(), plan: p, members: map[engine.Address][]engine.Address{},
+		objects: map[engine.Address]engine.Object{}, kept: map[engine.Address]bool{},
+	}
+	for _, c := range p.Changes {
+		if c.Prior != nil {
+			r.objects[c.Address] = *c.Prior
+		}
+		if g := c.Address.Group(); g != c.Address && c.Action != engine.Delete {
+			r.members[g] = append(r.members[g], c.Address)
+		}
+	}
+	return r
+}
+
+// Value implements engine.Values with what exists now.
+func (r *Runner) Value(a engine.Address) cty.Value {
+	if a.Kind.Sized() && a == a.Group() {
+		vals := make([]cty.Value, len(r.members[a]))
+		for i, m := range r.members[a] {
+			vals[i] = r.Value(m)
+		}
+		return cty.TupleVal(vals)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o, ok := r.objects[a]
+	if !ok {
+		return cty.DynamicVal
+	}
+	return engine.Mark(o.Value, o.Sensitive)
+}
+
+// Intend describes a step for the journal.
+func (r *Runner) Intend(s engine.Step) engine.Intent {
+	in := engine.Intent{Address: s.Address, Gen: s.Gen, Op: s.Op, Provider: s.Provider}
+	c := r.change(s)
+	in.Needs = engine.NeedsOf(c.Needs)
+	if s.Op != engine.OpDelete {
+		in.Planned = c.Planned
+	} else if o := old(c, s.Gen); o != nil {
+		in.Planned, in.Needs = o.Value, o.Needs
+	}
+	return in
+}
+
+func (r *Runner) change(s engine.Step) *engine.Change {
+	c := r.plan.Find(s.Address)
+	if c == nil {
+		panic("bug: no change for step " + s.Name())
+	}
+	return c
+}
+
+// old returns the object of that generation that a change deletes.
+func old(c *engine.Change, gen int) *engine.Object {
+	for i := range c.Leftovers {
+		if c.Leftovers[i].Gen == gen {
+			return &c.Leftovers[i]
+		}
+	}
+	if c.Prior != nil && c.Prior.Gen == gen {
+		return c.Prior
+	}
+	return nil
+}
+
+// Run makes one attempt at a step.
+func (r *Runner) Run(ctx context.Context, s engine.Step, operation string) (engine.Result, error) {
+	p, err := r.providers.Get(ctx, s.Provider)
+	if err != nil {
+		return engine.Result{}, err
+	}
+	c := r.change(s)
+	if s.Op == engine.OpDelete {
+		return r.remove(ctx, p, c, s, operation)
+	}
+	want, err := r.wanted(ctx, p, c)
+	if err != nil {
+		return engine.Result{}, err
+	}
+	switch {
+	case want.needless:
+		return r.keep(c)
+	case want.inPlace:
+		return r.apply(ctx, p, c, c.Prior.Gen, want, operation)
+	default:
+		return r.apply(ctx, p, c, s.Gen, want, operation)
+	}
+}
+
+// wanted is what a change comes down to, now that all it refers to is known.
+type wanted struct {
+	value    cty.Value
+	hidden   []string
+	needless bool // nothing differs after all
+	inPlace  bool // a replacement that turned out not to need a new object
+}
+
+// wanted evaluates what is wanted of a resource and compares it with what the
+// plan foresaw.
+func (r *Runner) wanted(ctx context.Context, p providers.Provider, c *engine.Change) (wanted, error) {
+	w := wanted{value: c.Planned, hidden: c.Sensitive}
+	if !open(c) {
+		return w, nil
+	}
+	v, err := r.evaluate(c)
+	if err != nil {
+		return w, err
+	}
+	w.value, w.hidden = engine.Unmark(v)
+	if c.Prior == nil || c.Action == engine.Create {
+		w.value = unfilled(c.Address.Kind, w.value)
+		return w, nil
+	}
+	d := engine.Difference(c.Address.Kind, c.Prior.Value, w.value)
+	d.Address, d.Prior = c.Address, c.Prior
+	if ref, ok := providers.As[providers.Refiner](p); ok && c.Provider == c.Prior.Provider {
+		d = ref.Refine(d)
+	}
+	return w, r.compare(c, d, &w)
+}
+
+// compare decides what a planned update or replacement is now that the values
+// are known: the same, or less.
+func (r *Runner) compare(c *engine.Change, d engine.Proposal, w *wanted) error {
+	forced := c.Why != "" && len(c.ReplacePaths) == 0 || slices.Contains(c.ReplacePaths, "provider")
+	switch {
+	case c.Action == engine.Update && len(d.ReplacePaths) > 0:
+		return providers.Permanent(fmt.Errorf("the plan was to change it in place, but now that everything is known %v would need a new object: run apply again", d.ReplacePaths))
+	case forced || c.Action == engine.Replace && len(d.ReplacePaths) > 0:
+		if c.Action == engine.Replace {
+			w.value = unfilled(c.Address.Kind, w.value)
+		} else {
+			w.value = d.Want
+		}
+	case len(d.Changed) == 0:
+		w.needless = c.Action == engine.Replace || c.Action == engine.Update && c.Why == ""
+		w.value = d.Want
+	default:
+		w.inPlace = c.Action == engine.Replace
+		w.value = d.Want
+	}
+	return nil
+}
+
+// open reports whether the plan left something unknown that is not the
+// provider's to fill in.
+func open(c *engine.Change) bool {
+	if c.Config == nil {
+		return false
+	}
+	for _, a := range engine.ValueSchema(c.Address.Kind).Attributes {
+		if a.Meta || a.Computed && a.Name != "machine_id" {
+			continue
+		}
+		if !c.Planned.GetAttr(a.Name).IsWhollyKnown() {
+			return true
+		}
+	}
+	return false
+}
+
+// unfilled makes the attributes that the provider fills in unknown.
+func unfilled(k engine.Kind, v cty.Value) cty.Value {
+	fill := map[string]cty.Value{}
+	for _, a := range engine.ValueSchema(k).Attributes {
+		if a.Computed && !a.Meta && v.GetAttr(a.Name).IsNull() {
+			fill[a.Name] = cty.UnknownVal(a.Type)
+		}
+	}
+	return engine.With(v, fill)
+}
+
+// evaluate computes a configuration with what exists now.
+func (r *Runner) evaluate(c *engine.Change) (cty.Value, error) {
+	v, diags := c.Config.Eval(r)
+	if err := diags.Err(); err != nil {
+		return v, providers.Permanent(fmt.Errorf("now that everything is known: %w", err))
+	}
+	if c.Address.Kind == engine.KindFunction {
+		machine := engine.Object{Value: c.Planned}.Attr("machine")
+		a, err := engine.ParseAddress(machine)
+		if err != nil {
+			return v, fmt.Errorf("bug: replica without a machine: %w", err)
+		}
+		host := r.Value(a)
+		id := cty.UnknownVal(cty.String)
+		if host.IsKnown() && host.Type().HasAttribute("id") {
+			id = host.GetAttr("id")
+		}
+		v = engine.With(v, map[string]cty.Value{"machine": cty.StringVal(machine), "machine_id": id})
+	}
+	bare, _ := v.UnmarkDeep()
+	for _, a := range engine.ValueSchema(c.Address.Kind).Attributes {
+		if x := bare.GetAttr(a.Name); !a.Meta && !x.IsWhollyKnown() {
+			return v, providers.Permanent(fmt.Errorf("bug: %q is still not known although everything that it needs is done", a.Name))
+		}
+	}
+	return v, nil
+}
+
+// keep leaves an object as it is.
+func (r *Runner) keep(c *engine.Change) (engine.Result, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.kept[c.Address] = true
+	o := *c.Prior
+	return engine.Result{Object: &o, Unchanged: true}, nil
+}
+
+// apply creates or changes an object and waits until it works.
+func (r *Runner) apply(ctx context.Context, p providers.Provider, c *engine.Change, gen int, w wanted, operation string) (engine.Result, error) {
+	call := providers.Call{Operation: operation, Address: c.Address, Gen: gen, Want: w.value}
+	if c.Action != engine.Create && c.Prior != nil && c.Prior.Gen == gen {
+		call.Prior = c.Prior
+	}
+	o, err := p.Apply(ctx, call)
+	if err != nil {
+		return r.salvage(ctx, p, c, call, w, o, err)
+	}
+	o = r.finish(c, w, o)
+	if err := r.verify(ctx, p, o); err != nil {
+		return r.unhealthy(ctx, p, call, o, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.objects[c.Address] = o
+	if w.inPlace {
+		r.kept[c.Address] = true
+	}
+	return engine.Result{Object: &o}, nil
+}
+
+// finish completes what a provider returned with what the engine knows.
+func (r *Runner) finish(c *engine.Change, w wanted, o engine.Object) engine.Object {
+	o.Provider, o.Sensitive, o.Needs, o.Lifecycle = c.Provider, w.hidden, engine.NeedsOf(c.Needs), engine.Ready
+	return o
+}
+
+// lookTimeout is how long finding out after an error may take.
+const lookTimeout = 10 * time.Second
+
+// salvage finds out what exists after a failed Apply.
+func (r *Runner) salvage(ctx context.Context, p providers.Provider, c *engine.Change, call providers.Call, w wanted, o engine.Object, failed error) (engine.Result, error) {
+	if o.Value == cty.NilVal {
+		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+		defer cancel()
+		obs, err := p.Read(look, call.Object(call.Want))
+		switch {
+		case err != nil:
+			return engine.Result{Unknown: true}, fmt.Errorf("%w; and what exists now could not be found out: %w", failed, err)
+		case obs.Presence == engine.Gone:
+			return engine.Result{}, failed
+		case obs.Presence == engine.Unreachable:
+			return engine.Result{Unknown: true}, failed
+		}
+		o = obs.Object
+	}
+	o = r.finish(c, w, o)
+	o.Operation = call.Operation
+	if !o.Value.IsWhollyKnown() {
+		o.Value = nulled(o.Value)
+	}
+	if o.Lifecycle = engine.Tainted; call.Prior != nil {
+		o.Lifecycle = engine.Unverified
+	}
+	return engine.Result{Object: &o}, failed
+}
+
+// nulled replaces what is unknown by null, for records.
+func nulled(v cty.Value) cty.Value {
+	attrs := v.AsValueMap()
+	for name, a := range attrs {
+		if !a.IsWhollyKnown() {
+			attrs[name] = cty.NullVal(a.Type())
+		}
+	}
+	return cty.ObjectVal(attrs)
+}
+
+// unhealthy cleans up a new object that does not work; an old one stays, to be
+// looked at again.
+func (r *Runner) unhealthy(ctx context.Context, p providers.Provider, call providers.Call, o engine.Object, failed error) (engine.Result, error) {
+	if call.Prior != nil {
+		o.Lifecycle = engine.Unverified
+		return engine.Result{Object: &o}, failed
+	}
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if err := p.Delete(clean, o, call.Operation); err != nil {
+		o.Lifecycle = engine.Tainted
+		return engine.Result{Object: &o}, fmt.Errorf("%w; and removing it failed, too: %w", failed, err)
+	}
+	return engine.Result{}, failed
+}
+
+// remove deletes an object, unless its replacement turned out to be needless.
+func (r *Runner) remove(ctx context.Context, p providers.Provider, c *engine.Change, s engine.Step, operation string) (engine.Result, error) {
+	o := old(c, s.Gen)
+	if o == nil {
+		panic("bug: nothing to delete for " + s.Name())
+	}
+	if c.Action == engine.Replace && o.Gen == c.Prior.Gen {
+		if keep, err := r.staysAfterAll(ctx, p, c); err != nil || keep {
+			return engine.Result{Object: o, Unchanged: true}, err
+		}
+	}
+	err := p.Delete(ctx, *o, operation)
+	if err == nil {
+		return engine.Result{}, nil
+	}
+	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+	defer cancel()
+	obs, rerr := p.Read(look, *o)
+	switch {
+	case rerr != nil || obs.Presence == engine.Unreachable:
+		return engine.Result{Object: o, Unknown: true}, err
+	case obs.Presence == engine.Gone:
+		return engine.Result{}, nil
+	default:
+		return engine.Result{Object: o, Unchanged: true}, err
+	}
+}
+
+// staysAfterAll reports whether the old object of a replacement is to stay: its
+// new half has found nothing to do, or will find nothing.
+func (r *Runner) staysAfterAll(ctx context.Context, p providers.Provider, c *engine.Change) (bool, error) {
+	r.mu.Lock()
+	kept := r.kept[c.Address]
+	r.mu.Unlock()
+	if kept || c.CreateFirst {
+		return kept, nil
+	}
+	w, err := r.wanted(ctx, p, c)
+	return w.needless || w.inPlace, err
+}
