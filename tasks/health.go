@@ -122,7 +122,7 @@ type netProber struct {
 }
 
 // newNetProber returns a prober. Its connections are not kept.
-func NewnetProber() *netProber {
+func newNetProber() *netProber {
 	return &netProber{client: &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
