@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -99,76 +100,73 @@ func bodyFault(err error) *proxyError {
 	}
 }
 
-// replay hands a request's body to one try after the other. What a try has taken
-// is there for the next only if it is kept; a try that has been given up gets no
-// more.
-type replay struct {
-	keep bool
+// readSmall reads the body into memory if it is small: then no backend has to
+// wait for it, and it can be sent again.
+func (x *exchange) readSmall(out *http.Request) error {
+	if out.ContentLength <= 0 || out.ContentLength > replayBytes || x.isStream || out.Header["Expect"] != nil || len(out.Trailer) > 0 {
+		return nil
+	}
+	small := make([]byte, out.ContentLength)
+	if _, err := io.ReadFull(out.Body, small); err != nil {
+		return err
+	}
+	if _, err := out.Body.Read(make([]byte, 1)); err != io.EOF { // lets the body see its end
+		return errBodyBad
+	}
+	x.small = small
+	return nil
+}
 
-	mu      sync.Mutex // guards current and touched
-	current *try
+// rewind gives the request its small body again.
+func (x *exchange) rewind(try *http.Request) {
+	if x.small != nil {
+		try.Body = io.NopCloser(bytes.NewReader(x.small))
+	}
+}
+
+// bodyShare hands a body that is not in memory to one try after the other, until
+// one has begun to read it. A try that has been given up gets no more.
+type bodyShare struct {
+	src io.Reader
+
+	mu      sync.Mutex // guards what follows
+	current *bodyTry
 	touched bool
-
-	reading sync.Mutex // guards the rest, over a read from the client
-	src     io.Reader
-	kept    []byte
-	err     error // of src
 }
 
-// try is the body that one try is given.
-type try struct {
-	r  *replay
-	at int // in r.kept
-}
+// bodyTry is the body that one try is given.
+type bodyTry struct{ s *bodyShare }
 
 var errGivenUp = errors.New("body belongs to a later try")
 
-// next begins another try, or says that the body cannot be sent again.
-func (r *replay) next() (*try, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.touched && !r.keep {
-		return nil, false
+// next begins another try; nil if the body is not whole any more.
+func (s *bodyShare) next() *bodyTry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.touched {
+		return nil
 	}
-	r.current = &try{r: r}
-	return r.current, true
+	s.current = &bodyTry{s}
+	return s.current
 }
 
-// again reports whether next would begin another try.
-func (r *replay) again() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.touched || r.keep
+// whole reports whether nothing of the body has been read.
+func (s *bodyShare) whole() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.touched
 }
 
-func (t *try) Read(p []byte) (int, error) {
-	r := t.r
-	r.mu.Lock()
-	if r.current != t {
-		r.mu.Unlock()
+func (t *bodyTry) Read(p []byte) (int, error) {
+	t.s.mu.Lock()
+	mine := t.s.current == t
+	t.s.touched = t.s.touched || mine
+	t.s.mu.Unlock()
+	if !mine {
 		return 0, errGivenUp
 	}
-	r.touched = true
-	r.mu.Unlock()
-
-	r.reading.Lock()
-	defer r.reading.Unlock()
-	if t.at < len(r.kept) {
-		n := copy(p, r.kept[t.at:])
-		t.at += n
-		return n, nil
-	}
-	if r.err != nil {
-		return 0, r.err
-	}
-	n, err := r.src.Read(p)
-	r.err = err
-	if r.keep {
-		r.kept = append(r.kept, p[:n]...)
-		t.at += n
-	}
-	return n, err
+	return t.s.src.Read(p)
 }
 
 // Close leaves the client's body alone: the next try may need it.
-func (t *try) Close() error { return nil }
+func (t *bodyTry) Close() error { return nil }

@@ -16,7 +16,15 @@ type forwarder struct{ f *frontend }
 // RoundTrip implements http.RoundTripper for requests of exchanges.
 func (fw forwarder) RoundTrip(out *http.Request) (*http.Response, error) {
 	x := exchangeOf(out.Context())
-	body := x.replay(out)
+	var body *bodyShare
+	if out.Body != nil && out.Body != http.NoBody {
+		if err := x.readSmall(out); err != nil {
+			return nil, err
+		}
+		if x.small == nil {
+			body = &bodyShare{src: out.Body}
+		}
+	}
 	for {
 		b, err := x.f.pool.acquire(x, &x.want)
 		if err != nil {
@@ -30,14 +38,15 @@ func (fw forwarder) RoundTrip(out *http.Request) (*http.Response, error) {
 		}
 		began := x.f.clock.now()
 		b.counters.requests.add(began)
-		res, err := b.up.Load().pick(x, try).RoundTrip(try)
+		res, err := b.up.Load().roundTrip(x, try)
 		if err == nil {
-			return res, x.accept(res, began)
+			x.accept(res, began)
+			return res, nil
 		}
 		fail := x.classify(err)
 		x.f.pool.punish(b, fail)
 		if len(x.want.tried) >= x.cfg.Retry.Attempts ||
-			!mayRetry(fail, out.Method, body == nil || body.again()) || !x.f.spendRetry(x.cfg.Retry) {
+			!mayRetry(fail, out.Method, body == nil || body.whole()) || !x.f.spendRetry(x.cfg.Retry) {
 			return nil, err
 		}
 		x.b = nil
@@ -45,26 +54,19 @@ func (fw forwarder) RoundTrip(out *http.Request) (*http.Response, error) {
 	}
 }
 
-// replay is the source of the bodies of all tries; nil for a request without.
-func (x *exchange) replay(out *http.Request) *replay {
-	if out.Body == nil || out.Body == http.NoBody {
-		return nil
-	}
-	return &replay{src: out.Body, keep: idempotent(out.Method) && out.ContentLength > 0 && out.ContentLength <= replayBytes}
-}
-
 // prepare makes the request for x.b: an own copy each time, as an earlier try may
 // still be looking at its.
-func (x *exchange) prepare(out *http.Request, body *replay) (*http.Request, error) {
+func (x *exchange) prepare(out *http.Request, body *bodyShare) (*http.Request, error) {
 	path, raw, ok := x.route.stripPath(x.path, x.rawPath)
 	if !ok {
 		return nil, &proxyError{badRequest, http.StatusBadRequest, "malformed path"}
 	}
 	try := out.WithContext(out.Context())
 	try.URL = &url.URL{Scheme: "http", Host: x.b.addr, Path: path, RawPath: raw, RawQuery: out.URL.RawQuery, ForceQuery: out.URL.ForceQuery}
+	x.rewind(try)
 	if body != nil {
-		t, ok := body.next()
-		if !ok {
+		t := body.next()
+		if t == nil {
 			return nil, errors.New("bug: retry of a body that is gone")
 		}
 		try.Body = t
@@ -72,21 +74,23 @@ func (x *exchange) prepare(out *http.Request, body *replay) (*http.Request, erro
 	return try, nil
 }
 
-// pick chooses the connections for a request: HTTP/2 if the backend speaks it,
-// but upgrades are HTTP/1.1's own, and gRPC calls carry their own time limits.
-func (u *upstream) pick(x *exchange, try *http.Request) *http.Transport {
+// roundTrip sends a request over the connections that suit it: HTTP/2 if the
+// backend speaks it, but upgrades are HTTP/1.1's own.
+func (u *upstream) roundTrip(x *exchange, try *http.Request) (*http.Response, error) {
 	switch {
-	case u.h2 == nil || try.Header.Get("Upgrade") != "":
-		return u.h1
+	case u.h2 == nil && x.isPlain(try):
+		return u.wires.roundTrip(x, try)
+	case u.h2 == nil || try.Header["Upgrade"] != nil:
+		return u.h1.RoundTrip(try)
 	case x.isStream:
-		return u.grpc
+		return u.grpc.RoundTrip(try)
 	default:
-		return u.h2
+		return u.h2.RoundTrip(try)
 	}
 }
 
 // accept takes over an answer: it is the one that the client gets.
-func (x *exchange) accept(res *http.Response, began int64) error {
+func (x *exchange) accept(res *http.Response, began int64) {
 	b, now := x.b, x.f.clock.now()
 	took := time.Duration(now - began)
 	b.latency.observe(now, took)
@@ -108,8 +112,18 @@ func (x *exchange) accept(res *http.Response, began int64) error {
 			x.total.Stop()
 		}
 	}
+	switch body := res.Body.(type) {
+	case *wireBody:
+		body.idle = idle
+	default:
+		x.watch(res, idle)
+	}
+}
+
+// watch keeps an eye on the progress of an answer that comes by a Transport.
+func (x *exchange) watch(res *http.Response, idle time.Duration) {
 	if res.Body == http.NoBody {
-		return nil
+		return
 	}
 	if idle > 0 {
 		x.stalled = time.AfterFunc(idle, func() { x.cancel(errStalled) })
@@ -119,7 +133,6 @@ func (x *exchange) accept(res *http.Response, began int64) error {
 	if rw, ok := a.src.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
 		res.Body = &upgradedBody{a, rw}
 	}
-	return nil
 }
 
 // isStream reports whether an answer is one that may go on for long.
@@ -153,18 +166,25 @@ func (a *answerBody) Read(p []byte) (int, error) {
 	if err == nil {
 		a.progress()
 	} else if err != io.EOF {
-		a.x.answerFailed(err)
+		err = a.x.answerFailed(err)
 	}
 	return n, err
 }
 
 func (a *answerBody) Close() error { return a.src.Close() }
 
-func (x *exchange) answerFailed(err error) {
-	x.answerErr = err
-	if x.Err() == nil {
+// answerFailed notes that the answer broke off, and whose fault it is.
+func (x *exchange) answerFailed(err error) error {
+	switch {
+	case x.Err() != nil:
+	case isTimeout(err):
+		err = errStalled
+		x.f.pool.punish(x.b, failedTimeout)
+	default:
 		x.f.pool.punish(x.b, failedReset)
 	}
+	x.answerErr = err
+	return err
 }
 
 // upgradedBody is both directions of an upgraded connection.

@@ -23,10 +23,11 @@ type exchange struct {
 	cancel          context.CancelCauseFunc
 
 	f     *frontend
-	cfg   *config // when the request began
-	want          // what its backends are chosen by
-	start int64   // ns of the clock
-	body  *clientBody
+	cfg   *config     // when the request began
+	want              // what its backends are chosen by
+	start int64       // ns of the clock
+	body  *clientBody // nil without one
+	small []byte      // all of it, if it was read ahead
 
 	b         *backend // counted in, or nil
 	status    int      // of the answer that is passed on; 0 before
@@ -186,6 +187,9 @@ func (x *exchange) logFailure(id string, e *proxyError, err error) {
 // or the end of the connection if an answer has begun.
 func (x *exchange) end(w http.ResponseWriter) {
 	p := recover()
+	if p == http.ErrAbortHandler {
+		x.countCut() // before cancel, which would look like the client's leaving
+	}
 	x.cancel(context.Canceled)
 	for _, t := range []*time.Timer{x.total, x.stalled} {
 		if t != nil {
@@ -203,11 +207,10 @@ func (x *exchange) end(w http.ResponseWriter) {
 	if now := x.f.clock.now(); !x.isStream {
 		c.latency.record(now, time.Duration(now-x.start))
 	}
-	if p == nil {
+	switch p {
+	case nil:
 		return
-	}
-	if p == http.ErrAbortHandler {
-		x.countCut()
+	case http.ErrAbortHandler:
 		panic(p)
 	}
 	c.errors[panicked].Add(1)

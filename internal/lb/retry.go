@@ -3,7 +3,6 @@ package lb
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 )
 
@@ -20,13 +19,12 @@ const (
 // classify says how a try failed that ended with err.
 func (x *exchange) classify(err error) failure {
 	var dial *dialError
-	var timeout net.Error
 	switch {
 	case x.Err() != nil, x.body != nil && x.body.failed.Load() != nil:
 		return failedOurs
 	case errors.As(err, &dial):
 		return failedConnect
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case isTimeout(err):
 		return failedTimeout
 	default:
 		return failedReset
@@ -36,7 +34,6 @@ func (x *exchange) classify(err error) failure {
 // blame is the answer for a request that failed with err.
 func (x *exchange) blame(err error) *proxyError {
 	var own *proxyError
-	var timeout net.Error
 	if x.body != nil {
 		if e := x.body.failed.Load(); e != nil {
 			return e
@@ -49,7 +46,7 @@ func (x *exchange) blame(err error) *proxyError {
 		return errClientGone
 	case errors.As(err, &own):
 		return own
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case isTimeout(err):
 		return errHeaderTime
 	default:
 		return errUpstream

@@ -10,7 +10,8 @@ import (
 // upstream are the connections to one backend, with the limits they were made
 // with. A change of limits makes another.
 type upstream struct {
-	h1       *http.Transport // nil on a TCP frontend
+	wires    *wires          // nil on a TCP frontend, as h1
+	h1       *http.Transport // for what wires do not carry
 	h2, grpc *http.Transport // nil unless the backend speaks HTTP/2; grpc waits for an answer's head without limit
 	dialer   net.Dialer
 }
@@ -20,6 +21,7 @@ func newUpstream(b *backend, cfg *config) *upstream {
 	if cfg.Protocol == TCP {
 		return u
 	}
+	u.wires = &wires{u: u, b: b}
 	u.h1 = u.transport(b, cfg, false)
 	if b.h2c {
 		u.h2, u.grpc = u.transport(b, cfg, true), u.transport(b, cfg, true)
@@ -58,6 +60,9 @@ func (u *upstream) dial(ctx context.Context, b *backend) (net.Conn, error) {
 
 // close closes the idle connections, and those in use when they become idle.
 func (u *upstream) close() {
+	if u.wires != nil {
+		u.wires.close()
+	}
 	for _, t := range []*http.Transport{u.h1, u.h2, u.grpc} {
 		if t != nil {
 			t.CloseIdleConnections()
