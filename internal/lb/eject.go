@@ -32,7 +32,7 @@ func (p *pool) punish(b *backend, f failure) {
 		b.counters.connect.Add(1)
 	case failedTimeout:
 		b.counters.timeout.Add(1)
-	case failedReset:
+	case failedReset, failedBroken:
 		b.counters.reset.Add(1)
 	}
 	b.latency.observe(p.clock.now(), failedLatency)

@@ -59,7 +59,10 @@ func newProxy(rt http.RoundTripper) *httputil.ReverseProxy {
 		Rewrite:    rewrite,
 		Transport:  rt,
 		BufferPool: buffers{},
-		ErrorLog:   log.New(io.Discard, "", 0), // exchange.end logs
+		// An answer of unknown length is flushed as it comes; one of known length
+		// that comes slowly, at least this often.
+		FlushInterval: 50 * time.Millisecond,
+		ErrorLog:      log.New(io.Discard, "", 0), // exchange.end logs
 		ModifyResponse: func(res *http.Response) error {
 			if x := exchangeOf(res.Request.Context()); x.body != nil && res.StatusCode != http.StatusSwitchingProtocols {
 				x.body.answerComes(x, res.Header)
@@ -233,6 +236,6 @@ func (x *exchange) countCut() {
 	}
 	x.f.counters.errors[e.reason].Add(1)
 	if e.reason != clientGone && x.f.mayLog() {
-		x.f.log.LogAttrs(x.Context, slog.LevelWarn, "answer cut short", slog.String("reason", e.text), slog.Any("err", x.answerErr))
+		x.f.log.LogAttrs(x.Context, slog.LevelWarn, "answer cut short", slog.String("backend", x.b.id), slog.String("reason", e.text), slog.Any("err", x.answerErr))
 	}
 }

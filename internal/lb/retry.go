@@ -13,6 +13,7 @@ const (
 	failedConnect failure = iota // nothing was sent
 	failedReset                  // the connection was lost before an answer
 	failedTimeout                // no answer in time
+	failedBroken                 // something of an answer came, but not its whole head
 	failedOurs                   // the client, or a limit of the whole request: no fault of the backend
 )
 
@@ -26,6 +27,8 @@ func (x *exchange) classify(err error) failure {
 		return failedConnect
 	case isTimeout(err):
 		return failedTimeout
+	case errors.As(err, new(*brokenAnswer)):
+		return failedBroken
 	default:
 		return failedReset
 	}

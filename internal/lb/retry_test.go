@@ -25,6 +25,7 @@ func TestWhatMayBeRetried(t *testing.T) {
 		{"POST, connection lost", failedReset, "POST", true, false},
 		{"PATCH, connection lost", failedReset, "PATCH", true, false},
 		{"GET, too slow", failedTimeout, "GET", true, false},
+		{"GET, part of an answer came", failedBroken, "GET", true, false},
 		{"GET, client's fault", failedOurs, "GET", true, false},
 	} {
 		if got := mayRetry(c.failure, c.method, c.replayable); got != c.want {

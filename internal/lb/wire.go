@@ -57,6 +57,12 @@ var (
 	errInterim    = errors.New("too many interim answers, or one that was not asked for")
 )
 
+// brokenAnswer says that an answer began and its head did not end well.
+type brokenAnswer struct{ err error }
+
+func (e *brokenAnswer) Error() string { return "broken answer: " + e.err.Error() }
+func (e *brokenAnswer) Unwrap() error { return e.err }
+
 // isPlain reports whether a request may go over a wire.
 func (x *exchange) isPlain(try *http.Request) bool {
 	return (try.Body == nil || try.Body == http.NoBody || x.small != nil) && len(try.Trailer) == 0 &&
@@ -76,7 +82,10 @@ func (ws *wires) roundTrip(x *exchange, req *http.Request) (*http.Response, erro
 			return res, nil
 		}
 		c.Close()
-		if !c.reused || c.heard || x.Err() != nil || !idempotent(req.Method) || isTimeout(err) {
+		if c.heard {
+			return nil, &brokenAnswer{err}
+		}
+		if !c.reused || x.Err() != nil || !idempotent(req.Method) || isTimeout(err) {
 			return nil, err
 		}
 		x.rewind(req)
