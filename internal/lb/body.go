@@ -27,13 +27,13 @@ type clientBody struct {
 	ended  atomic.Bool                // it was read to its end
 }
 
-func newClientBody(x *exchange, w http.ResponseWriter, r *http.Request) *clientBody {
-	b := &clientBody{src: r.Body, rc: http.NewResponseController(w), idle: x.cfg.Timeouts.Idle.limit(), rate: max(0, x.cfg.MinBodyRate)}
+func newClientBody(x *exchange, r *http.Request) *clientBody {
+	b := &clientBody{src: r.Body, rc: http.NewResponseController(x.w), idle: x.cfg.Timeouts.Idle.limit(), rate: max(0, x.cfg.MinBodyRate)}
 	if x.isStream {
 		b.idle, b.rate = x.cfg.Timeouts.Stream.limit(), 0
 	}
 	if x.cfg.MaxBodyBytes > 0 {
-		b.src = http.MaxBytesReader(w, r.Body, x.cfg.MaxBodyBytes)
+		b.src = http.MaxBytesReader(x.w, r.Body, x.cfg.MaxBodyBytes)
 	}
 	return b
 }

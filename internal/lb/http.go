@@ -23,6 +23,7 @@ type exchange struct {
 	cancel          context.CancelCauseFunc
 
 	f     *frontend
+	w     http.ResponseWriter
 	cfg   *config     // when the request began
 	want              // what its backends are chosen by
 	start int64       // ns of the clock
@@ -64,14 +65,16 @@ func newProxy(rt http.RoundTripper) *httputil.ReverseProxy {
 		FlushInterval: 50 * time.Millisecond,
 		ErrorLog:      log.New(io.Discard, "", 0), // exchange.end logs
 		ModifyResponse: func(res *http.Response) error {
-			if x := exchangeOf(res.Request.Context()); x.body != nil && res.StatusCode != http.StatusSwitchingProtocols {
+			x := exchangeOf(res.Request.Context())
+			x.w.Header()["Content-Type"] = nil // if the backend says none, net/http shall not guess one
+			if x.body != nil && res.StatusCode != http.StatusSwitchingProtocols {
 				x.body.answerComes(x, res.Header)
 			}
 			return nil
 		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
 			x := exchangeOf(r.Context())
-			x.answer(w, x.blame(err), err)
+			x.answer(x.blame(err), err)
 		},
 	}
 }
@@ -86,25 +89,25 @@ func (buffers) Put(b []byte) { bufferPool.Put((*[32 << 10]byte)(b)) }
 
 // ServeHTTP carries one request.
 func (f *frontend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := f.begin(r)
-	defer x.end(w)
+	x := f.begin(w, r)
+	defer x.end()
 	if !r.ProtoAtLeast(1, 1) {
 		w.Header().Set("Connection", "close") // framing of HTTP/1.0 bodies is not agreed upon well enough to read on
 	}
 	if e := x.refuse(r); e != nil {
-		x.answer(w, e, nil)
+		x.answer(e, nil)
 		return
 	}
 	r = r.WithContext(x)
 	if r.Body != nil && r.Body != http.NoBody {
-		x.body = newClientBody(x, w, r)
+		x.body = newClientBody(x, r)
 		r.Body = x.body
 	}
 	f.proxy.ServeHTTP(w, r)
 }
 
-func (f *frontend) begin(r *http.Request) *exchange {
-	x := &exchange{f: f, cfg: f.pool.state.Load().cfg, start: f.clock.now()}
+func (f *frontend) begin(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{f: f, w: w, cfg: f.pool.state.Load().cfg, start: f.clock.now()}
 	x.Context, x.cancel = context.WithCancelCause(r.Context())
 	x.req, x.path, x.rawPath = r, r.URL.Path, r.URL.RawPath
 	x.want.tried = x.tries[:0]
@@ -153,7 +156,7 @@ func (x *exchange) refuse(r *http.Request) *proxyError {
 
 // answer gives the client an error of the data plane's own. err, if not nil, is
 // logged under an id that the client is told.
-func (x *exchange) answer(w http.ResponseWriter, e *proxyError, err error) {
+func (x *exchange) answer(e *proxyError, err error) {
 	x.f.counters.errors[e.reason].Add(1)
 	if e.reason == clientGone {
 		panic(http.ErrAbortHandler) // nobody is there to read an answer
@@ -165,14 +168,14 @@ func (x *exchange) answer(w http.ResponseWriter, e *proxyError, err error) {
 		text += ", error " + id
 		x.logFailure(id, e, err)
 	}
-	h := w.Header()
+	h := x.w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	if e.status == http.StatusServiceUnavailable {
 		h.Set("Retry-After", "1")
 	}
-	w.WriteHeader(e.status)
-	io.WriteString(w, text+"\n")
+	x.w.WriteHeader(e.status)
+	io.WriteString(x.w, text+"\n")
 }
 
 func (x *exchange) logFailure(id string, e *proxyError, err error) {
@@ -188,7 +191,7 @@ func (x *exchange) logFailure(id string, e *proxyError, err error) {
 
 // end counts the request out whatever became of it. A panic becomes an answer,
 // or the end of the connection if an answer has begun.
-func (x *exchange) end(w http.ResponseWriter) {
+func (x *exchange) end() {
 	p := recover()
 	if p == http.ErrAbortHandler {
 		x.countCut() // before cancel, which would look like the client's leaving
@@ -222,7 +225,7 @@ func (x *exchange) end(w http.ResponseWriter) {
 		panic(http.ErrAbortHandler)
 	}
 	x.status = errPanic.status
-	http.Error(w, "500 "+errPanic.text, errPanic.status)
+	http.Error(x.w, "500 "+errPanic.text, errPanic.status)
 }
 
 // countCut notes why an answer that had begun did not come to its end.

@@ -102,6 +102,39 @@ func TestDrainIsConfirmedOnlyAtZero(t *testing.T) {
 	})
 }
 
+// TestAChoiceThatADrainOvertakesIsMadeAgain: a request has chosen a backend and
+// not yet counted itself in when the backend is drained.
+func TestAChoiceThatADrainOvertakesIsMadeAgain(t *testing.T) {
+	f := Frontend{Backends: someBackends("a b")}
+	cfg := compile(f)
+	chose, goOn := make(chan struct{}), make(chan struct{})
+	cfg.balance = func(v *view, q *query) *backend {
+		b := roundRobin(v, q)
+		if b != nil && b.id == "a" {
+			close(chose)
+			<-goOn
+		}
+		return b
+	}
+	p := newTestPool(t, f)
+	p.apply(cfg, false)
+	got := make(chan *backend, 1)
+	go func() {
+		b, _ := p.acquire(context.Background(), &want{})
+		got <- b
+	}()
+	<-chose
+	f.Backends[0].Draining = true
+	p.apply(compile(f), false)
+	if err := p.waitDrained(t.Context(), "www", "a"); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	if b := <-got; b.id != "b" {
+		t.Errorf("%s was given out after it was drained", b.id)
+	}
+}
+
 // TestNobodyGetsADrainedBackend races requests against drains: once waitDrained
 // has returned, nobody has the backend and nobody gets it.
 func TestNobodyGetsADrainedBackend(t *testing.T) {

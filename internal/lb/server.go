@@ -76,7 +76,9 @@ func open(opts ServeOptions) (_ *plane, release func(), err error) {
 	p.restore()
 	l, err := daemon.Listen(opts.Dir)
 	if err != nil {
-		p.stop(context.Background())
+		now, cancel := context.WithCancel(context.Background())
+		cancel()
+		p.stop(now)
 		return nil, nil, err
 	}
 	p.control = &http.Server{Handler: p.handler(), ReadHeaderTimeout: 10 * time.Second}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -93,6 +95,51 @@ func TestAddressInUseNamesItsHolderAndHindersNoOther(t *testing.T) {
 	})
 	if status, body := get(c, "http://"+taken.Listen); status != 200 {
 		t.Errorf("after the address became free: %d %s", status, body)
+	}
+}
+
+func TestAddressInUseByAnotherProcess(t *testing.T) {
+	dir := t.TempDir()
+	holder := spawnPlane(t, dir)
+	cl := NewClient(dir)
+	defer cl.Close()
+	a, err := cl.Apply(t.Context(), Snapshot{Version: 1, Frontends: []Frontend{{Name: "www", Listen: "127.0.0.1:0"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tp := newTestPlane(t)
+	b, err := tp.Apply(t.Context(), Snapshot{Version: 1, Frontends: []Frontend{{Name: "www", Listen: a.Frontends[0].Listen}}})
+	if err != nil || !has(b.Frontends[0].Error, "in use by process", fmt.Sprint(holder.PID)) {
+		t.Errorf("%+v %v, want process %d named", b, err, holder.PID)
+	}
+}
+
+func TestRemovedFrontendLetsRequestsFinish(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	b := newBackend(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-leave
+		io.WriteString(w, "done")
+	}))
+	tp := newTestPlane(t)
+	url := "http://" + tp.apply(Frontend{Name: "www", Listen: "127.0.0.1:0", Backends: backends(b)})[0]
+	got := make(chan string, 1)
+	go func() { _, body := get(newHTTPClient(t), url); got <- body }()
+	<-entered
+	tp.apply()
+	brief, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	if nd, ok := errors.AsType[*NotDrainedError](tp.WaitDrained(brief, "www", "b")); !ok || nd.InFlight != 1 {
+		t.Errorf("backend of a removed frontend with a request in flight: %v", nd)
+	}
+	drained := make(chan error, 1)
+	go func() { drained <- tp.WaitDrained(t.Context(), "www", "b") }()
+	close(leave)
+	if body := <-got; body != "done" {
+		t.Errorf("the request got %q", body)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
 	}
 }
 

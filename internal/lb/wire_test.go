@@ -171,6 +171,9 @@ func TestInterimAnswersAndTrailersOfPlainRequests(t *testing.T) {
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
+	if len(res.Header["Content-Type"]) > 0 {
+		t.Errorf("content type %q was made up", res.Header["Content-Type"])
+	}
 	if string(body) != "hello" || err != nil || hints != "103</a>" || res.Trailer.Get("X-Sum") != "42" {
 		t.Errorf("body %q, %v, hints %q, trailer %v", body, err, hints, res.Trailer)
 	}
