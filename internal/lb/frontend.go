@@ -172,10 +172,10 @@ func (f *frontend) take(c *net.TCPConn) {
 // closeListener accepts no more; the address is free when it returns.
 func (f *frontend) closeListener() {
 	f.stopping.Store(true)
-	f.gate.close()
 	if f.on != nil {
 		f.on.close()
 	}
+	f.gate.close()
 }
 
 // stop, after closeListener, lets what is in flight go on until ctx ends; then

@@ -284,6 +284,12 @@ func TestUpgradedConnectionsOutliveChangesUntilTheirBackendGoes(t *testing.T) {
 		t.Errorf("after a half-close: %q", got)
 	}
 	until(t, "nothing is in flight", func() bool { return tp.frontendStats().InFlight == 0 })
+	ss := &tp.p.frontends["www"].pool.backends["b"].streams
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if len(ss.cuts) != 0 {
+		t.Errorf("%d streams that have ended are still listed", len(ss.cuts))
+	}
 }
 
 func TestDrainStreamCutsStreamsOfADrainingBackend(t *testing.T) {

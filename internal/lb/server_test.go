@@ -268,6 +268,11 @@ func TestBrokenSavedSnapshotIsPutAside(t *testing.T) {
 }
 
 func TestShutdownLetsRequestsFinish(t *testing.T) {
+	t.Run("HTTP/1.1", func(t *testing.T) { testShutdown(t, newHTTPClient(t)) })
+	t.Run("HTTP/2", func(t *testing.T) { testShutdown(t, h2cClient(t)) })
+}
+
+func testShutdown(t *testing.T, c *http.Client) {
 	entered, leave := make(chan struct{}), make(chan struct{})
 	b := newBackend(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		close(entered)
@@ -288,7 +293,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	}
 	addr := a.Frontends[0].Listen
 	got := make(chan string, 1)
-	go func() { _, body := get(newHTTPClient(t), "http://"+addr); got <- body }()
+	go func() { _, body := get(c, "http://"+addr); got <- body }()
 	<-entered
 	if err := cl.Shutdown(t.Context(), 20*time.Second); err != nil {
 		t.Fatal(err)

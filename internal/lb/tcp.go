@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -80,8 +81,13 @@ type tunnel struct {
 	last    atomic.Int64 // when something moved, Unix ns
 }
 
-// tunnelTick is how often a tunnel that carries something counts it.
-const tunnelTick = 5 * time.Second
+const (
+	// tunnelTick is how often a tunnel looks whether it has been idle too long.
+	tunnelTick = 5 * time.Second
+	// tunnelBurst is how often one that carries something counts it, and how soon
+	// one that does not any more gives back the kernel pipe it was spliced by.
+	tunnelBurst = 250 * time.Millisecond
+)
 
 func (t *tunnel) run(client, up *net.TCPConn) {
 	t.last.Store(time.Now().UnixNano())
@@ -95,20 +101,66 @@ func (t *tunnel) run(client, up *net.TCPConn) {
 }
 
 // carry copies from src to dst and passes the end on as a half-close. A failure
-// ends both directions. The kernel moves the bytes (splice), so that the only
-// way to see progress is to interrupt it by a deadline: one for reads interrupts
-// between bytes, losing none; one for writes is hit only when dst has taken
-// nothing for the idle time.
+// ends both directions.
 func (t *tunnel) carry(dst, src *net.TCPConn, counts [2]*atomic.Uint64) {
-	tick := tunnelTick
-	if t.idle > 0 {
-		tick = min(tick, t.idle/4)
+	for t.awaitBytes(src) {
+		ended, ok := t.splice(dst, src, counts)
+		if ended {
+			dst.CloseWrite()
+			return
+		}
+		if !ok {
+			break
+		}
 	}
+	dst.Close()
+	src.Close()
+}
+
+// awaitBytes waits until src has bytes or has ended; false if it failed, or
+// neither direction has moved for the idle time.
+func (t *tunnel) awaitBytes(src *net.TCPConn) bool {
+	raw, err := src.SyscallConn()
+	if err != nil {
+		return false
+	}
+	tick := t.within(tunnelTick)
+	for {
+		src.SetReadDeadline(time.Now().Add(tick))
+		err := raw.Read(func(fd uintptr) bool {
+			var b [1]byte
+			_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			return err != syscall.EAGAIN
+		})
+		if err == nil {
+			return true
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || t.idle > 0 && time.Now().UnixNano()-t.last.Load() >= int64(t.idle) {
+			return false
+		}
+	}
+}
+
+// within is d, or a part of the idle time that sees its end soon enough.
+func (t *tunnel) within(d time.Duration) time.Duration {
+	if t.idle > 0 {
+		return min(d, t.idle/4)
+	}
+	return d
+}
+
+// splice lets the kernel move bytes until none have come for a tunnelBurst. The
+// only way to see progress is to interrupt it by a deadline: that for reads
+// interrupts between bytes and loses none; that for writes is hit only when dst
+// has taken nothing for the idle time.
+func (t *tunnel) splice(dst, src *net.TCPConn, counts [2]*atomic.Uint64) (ended, ok bool) {
+	burst := t.within(tunnelBurst)
 	for {
 		now := time.Now()
-		src.SetReadDeadline(now.Add(tick))
+		writeBy := now.Add(t.idle + burst)
+		src.SetReadDeadline(now.Add(burst))
 		if t.idle > 0 {
-			dst.SetWriteDeadline(now.Add(t.idle + tick))
+			dst.SetWriteDeadline(writeBy)
 		}
 		n, err := dst.ReadFrom(src)
 		counts[0].Add(uint64(n))
@@ -116,20 +168,13 @@ func (t *tunnel) carry(dst, src *net.TCPConn, counts [2]*atomic.Uint64) {
 		if n > 0 {
 			t.last.Store(time.Now().UnixNano())
 		}
-		if err == nil {
-			dst.CloseWrite()
-			return
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || t.over(now.Add(t.idle+tick)) {
-			dst.Close()
-			src.Close()
-			return
+		switch {
+		case err == nil:
+			return true, true
+		case !errors.Is(err, os.ErrDeadlineExceeded), t.idle > 0 && !time.Now().Before(writeBy):
+			return false, false
+		case n == 0:
+			return false, true
 		}
 	}
-}
-
-// over reports whether a deadline was the write's, or nothing moves any more.
-func (t *tunnel) over(writeBy time.Time) bool {
-	now := time.Now()
-	return t.idle > 0 && (!now.Before(writeBy) || now.UnixNano()-t.last.Load() >= int64(t.idle))
 }
