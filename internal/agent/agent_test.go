@@ -222,6 +222,7 @@ func TestWhatCannotRunIsRefusedAndLeavesNothing(t *testing.T) {
 }
 
 func TestACrashIsRestartedWithBackOff(t *testing.T) {
+	t.Parallel()
 	m := start(t, "", agent.Machine{})
 	first := m.put(t, "r", sh("echo no luck; echo at all >&2; exit 3")...)
 	st := m.until(t, "r", "waits after three crashes", func(st agent.Status) bool {
@@ -250,6 +251,7 @@ func TestACrashIsRestartedWithBackOff(t *testing.T) {
 }
 
 func TestAProgramThatVanishesIsReportedAndFoundAgain(t *testing.T) {
+	t.Parallel()
 	program := filepath.Join(t.TempDir(), "prog")
 	write := func() {
 		if err := os.WriteFile(program+".new", []byte("#!/bin/sh\nexec sleep 1000\n"), 0o700); err != nil {
@@ -277,6 +279,7 @@ func TestAProgramThatVanishesIsReportedAndFoundAgain(t *testing.T) {
 }
 
 func TestRestartKeepsThePortAndKillsTheDeafAfterTheGrace(t *testing.T) {
+	t.Parallel()
 	m := start(t, "", agent.Machine{})
 	first := m.putSpec(t, agent.ReplicaSpec{
 		Name: "deaf", Exec: sh("trap '' TERM; echo ready; while :; do sleep 1000; done"), StopGrace: 50 * time.Millisecond,
@@ -325,6 +328,7 @@ func TestASlowStopHoldsUpNobody(t *testing.T) {
 }
 
 func TestShutdownLetsReplicasFinish(t *testing.T) {
+	t.Parallel()
 	m := start(t, "", agent.Machine{})
 	done := t.TempDir()
 	for i := range 5 {
@@ -347,6 +351,7 @@ func TestShutdownLetsReplicasFinish(t *testing.T) {
 }
 
 func TestDescendantsFinishWithinTheGrace(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"", "setsid "} { // in the process group, and out of it
 		for _, mode := range []string{"", "nocgroups"} {
 			m := start(t, mode, agent.Machine{})

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/flowctl/flowctl/internal/daemon"
@@ -203,10 +205,12 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 	if err != nil {
 		return nil, err
 	}
-	// Every request may be sent again, say on a connection that has gone stale
-	// with an earlier agent (see http.Transport).
-	req.Header["X-Idempotency-Key"] = nil
-	resp, err := c.http.Do(req)
+	if method != http.MethodPost {
+		// May be sent again, say when a connection turns out to be one to an
+		// earlier agent (see http.Transport).
+		req.Header["X-Idempotency-Key"] = nil
+	}
+	resp, err := c.try(req)
 	if err != nil {
 		return nil, c.explain(ctx, err)
 	}
@@ -219,6 +223,46 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 		return nil, fmt.Errorf("machine agent answers %s", resp.Status)
 	}
 	return nil, p.err()
+}
+
+// try sends a request. An agent that owns its folder but does not listen is
+// beginning or dying: that is waited for.
+func (c *Client) try(req *http.Request) (*http.Response, error) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	patience := time.NewTimer(socketPatience)
+	defer patience.Stop()
+	for {
+		resp, err := c.http.Do(req)
+		if err == nil || !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist) && !canRepeat(req.Method, err) {
+			return resp, err
+		}
+		if _, gone := daemon.Find(c.dir); errors.Is(gone, daemon.ErrNotRunning) {
+			return nil, err
+		}
+		select {
+		case <-tick.C:
+		case <-patience.C:
+			return nil, err
+		case <-req.Context().Done():
+			return nil, err
+		}
+		if req.GetBody != nil {
+			if req.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// socketPatience is how long a folder may be owned by an agent that does not
+// listen: while it cleans up after a dead one, mostly.
+const socketPatience = buryTimeout + 2*time.Second
+
+// canRepeat says whether a request whose connection broke may be sent again.
+func canRepeat(method string, err error) bool {
+	broken := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
+	return broken && method != http.MethodPost
 }
 
 // explain turns an error of the connection into daemon.ErrNotRunning if that is

@@ -52,6 +52,7 @@ func modes(t *testing.T, f func(t *testing.T, mode string)) {
 }
 
 func TestNothingSurvivesTheRemovalOfItsReplica(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, mode string) {
 		m := start(t, mode, agent.Machine{})
 		pids := family(t, m)
@@ -69,6 +70,7 @@ func TestNothingSurvivesTheRemovalOfItsReplica(t *testing.T) {
 }
 
 func TestWhatACrashLeavesBehindIsKilledBeforeTheRestart(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, mode string) {
 		m := start(t, mode, agent.Machine{})
 		m.put(t, "r", sh("setsid sleep 1000 & echo child $!; sleep 0.2; exit 1")...)
@@ -84,6 +86,7 @@ func TestWhatACrashLeavesBehindIsKilledBeforeTheRestart(t *testing.T) {
 }
 
 func TestADaemonThatNobodySawComingIsKilledInTheEnd(t *testing.T) {
+	t.Parallel()
 	m := start(t, "nocgroups", agent.Machine{})
 	// Orphaned before any look at /proc, in a session of its own, unmarked.
 	m.put(t, "r", sh("(env -i setsid sh -c 'echo child $$; exec sleep 1000' &) ; exec sleep 1000")...)
@@ -101,6 +104,7 @@ func TestADaemonThatNobodySawComingIsKilledInTheEnd(t *testing.T) {
 }
 
 func TestKillingTheAgentKillsAll(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, mode string) {
 		m := start(t, mode, agent.Machine{})
 		pids := family(t, m)
@@ -141,6 +145,7 @@ func TestKillingTheAgentKillsAll(t *testing.T) {
 }
 
 func TestSweepNeedsNoFolder(t *testing.T) {
+	t.Parallel()
 	m := start(t, "nocgroups", agent.Machine{})
 	m.put(t, "shell", sh("sleep 1000 & echo child $!; wait")...)
 	pid, _ := strconv.Atoi(m.line(t, "shell", "child "))
@@ -160,6 +165,7 @@ func TestSweepNeedsNoFolder(t *testing.T) {
 }
 
 func TestANewAgentCleansUpAfterADeadOneAndResurrectsNothing(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, mode string) {
 		m := start(t, mode, agent.Machine{})
 		old := m.put(t, "shell", sh("echo before; sleep 1000 & echo child $!; wait")...)
@@ -196,6 +202,7 @@ func TestANewAgentCleansUpAfterADeadOneAndResurrectsNothing(t *testing.T) {
 }
 
 func TestADeadAgentIsReportedAndAStaleConnectionMended(t *testing.T) {
+	t.Parallel()
 	m := start(t, "", agent.Machine{})
 	m.put(t, "r", "/bin/sleep", "1000")
 	followed := make(chan error, 1)
@@ -220,6 +227,7 @@ func TestADeadAgentIsReportedAndAStaleConnectionMended(t *testing.T) {
 }
 
 func TestAProcessBesideAReplica(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, mode string) {
 		m := start(t, mode, agent.Machine{})
 		st := m.putSpec(t, agent.ReplicaSpec{Name: "r", Exec: []string{"/bin/sleep", "1000"}, Env: map[string]string{"COLOUR": "it's blue"}})

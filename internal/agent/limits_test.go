@@ -30,6 +30,7 @@ func limited(t *testing.T, machine agent.Machine) machine {
 var hog = []string{"/usr/bin/tail", "/dev/zero"}
 
 func TestAMemoryHogIsKilledAndCounted(t *testing.T) {
+	t.Parallel()
 	m := limited(t, agent.Machine{})
 	bystander := m.put(t, "bystander", "/bin/sleep", "1000")
 	m.putSpec(t, agent.ReplicaSpec{Name: "hog", Exec: hog, MemoryBytes: 32 << 20})
@@ -51,6 +52,7 @@ func TestAMemoryHogIsKilledAndCounted(t *testing.T) {
 }
 
 func TestTheMachinesMemoryBoundsAllItsReplicas(t *testing.T) {
+	t.Parallel()
 	m := limited(t, agent.Machine{MemoryBytes: 48 << 20})
 	m.put(t, "hog", hog...)
 	st := m.until(t, "hog", "was killed", func(st agent.Status) bool { return st.LastExit != nil })
@@ -81,6 +83,7 @@ func (m machine) cores(t *testing.T, name string) float64 {
 }
 
 func TestABurnerIsHeldToItsQuotaAndTheQuotaChangesLive(t *testing.T) {
+	t.Parallel()
 	m := limited(t, agent.Machine{CPUs: 1.5})
 	spec := agent.ReplicaSpec{Name: "burner", Exec: burner(2), CPU: 0.2, StopGrace: time.Second}
 	first := m.putSpec(t, spec)
@@ -110,6 +113,7 @@ func TestABurnerIsHeldToItsQuotaAndTheQuotaChangesLive(t *testing.T) {
 }
 
 func TestMemoryLimitsChangeLive(t *testing.T) {
+	t.Parallel()
 	m := limited(t, agent.Machine{})
 	spec := agent.ReplicaSpec{Name: "r", Exec: sh("x=$(head -c 30000000 /dev/zero | tr '\\0' x); echo full; while :; do sleep 1000; done"), MemoryBytes: 200 << 20}
 	first := m.putSpec(t, spec)
@@ -133,6 +137,7 @@ func TestMemoryLimitsChangeLive(t *testing.T) {
 }
 
 func TestUsageIsSane(t *testing.T) {
+	t.Parallel()
 	modes(t, func(t *testing.T, mode string) {
 		m := start(t, mode, agent.Machine{})
 		m.put(t, "idle", "/bin/sleep", "1000")
@@ -184,6 +189,7 @@ func TestUsageIsSane(t *testing.T) {
 
 // An agent of an ordinary user: no limits, but everything else.
 func TestWithoutRoot(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("needs root to become somebody else")
 	}

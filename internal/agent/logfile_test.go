@@ -210,6 +210,29 @@ func TestLogReaderFollowsAcrossFilesAndSeesTheEnd(t *testing.T) {
 	l.line("nobody hears this")
 }
 
+// A line may come, and the file be rotated, just after the reader saw its end.
+func TestLogReaderLosesNothingAtTheTurnOfAFile(t *testing.T) {
+	const record = len(logTime) + len(" out line 01\n")
+	l := testLog(t, t.TempDir(), int64(2*record), 3)
+	r, err := l.reader(0, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	if limit, _, err := r.limit(); limit != 0 || err != nil {
+		t.Fatal(limit, err)
+	}
+	for i := 1; i <= 3; i++ {
+		l.line("line %02d", i)
+	}
+	if _, err := r.advance(); err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, r); !slices.Equal(got, numbers(1, 3)) {
+		t.Errorf("read %q, want lines 1 to 3", got)
+	}
+}
+
 // The writer and the readers run at the same time; every reader sees every line
 // once and in order.
 func TestLogReadersKeepUpWithAWriter(t *testing.T) {

@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 func runAgent(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	go endWith(os.Getppid(), stop)
 	err := agent.Serve(ctx, agent.ServeOptions{
 		Dir: args[0], PortDir: args[1], NoCgroups: len(args) > 2 && args[2] == "nocgroups",
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
@@ -48,6 +49,15 @@ func runAgent(args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// endWith calls stop when the test that started this process has died.
+func endWith(parent int, stop func()) {
+	for range time.Tick(100 * time.Millisecond) {
+		if os.Getppid() != parent {
+			stop()
+		}
+	}
 }
 
 // runReplica is a replica's program, where a shell will not do.
@@ -246,14 +256,15 @@ func (m machine) line(t *testing.T, name, prefix string) string {
 	return ""
 }
 
-// alive says whether a process lives; a zombie does not.
+// alive says whether a process lives. A zombie does not, unless it has threads.
 func alive(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return false
 	}
 	_, rest, _ := strings.Cut(string(b), ") ")
-	return !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+	fields := strings.Fields(rest)
+	return !strings.Contains("ZX", fields[0]) || len(fields[17]) > 1 || fields[17] > "1"
 }
 
 func (m machine) kill9(t *testing.T) {

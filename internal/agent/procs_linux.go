@@ -76,6 +76,7 @@ func parseStat(b []byte) (p procInfo, ok bool) {
 	}
 	p.pid = pid
 	rest := b[end+2:] // field 3, the state, and on
+	zombie, threads := false, int64(0)
 	for field := 3; field <= 24; field++ {
 		var word []byte
 		word, rest, _ = bytes.Cut(rest, []byte{' '})
@@ -84,7 +85,7 @@ func parseStat(b []byte) (p procInfo, ok bool) {
 		}
 		switch field {
 		case 3:
-			p.dead = word[0] == 'Z' || word[0] == 'X'
+			zombie = word[0] == 'Z' || word[0] == 'X'
 		case 4:
 			p.ppid = int(number(word))
 		case 5:
@@ -93,12 +94,15 @@ func parseStat(b []byte) (p procInfo, ok bool) {
 			p.session = int(number(word))
 		case 14, 15, 16, 17: // utime, stime, cutime, cstime
 			p.cpu += time.Duration(number(word)) * clockTick
+		case 20:
+			threads = number(word)
 		case 22:
 			p.start = uint64(number(word))
 		case 24:
 			p.rss = number(word) * pageSize
 		}
 	}
+	p.dead = zombie && threads <= 1 // the first thread may end before the others
 	return p, true
 }
 

@@ -19,6 +19,15 @@ func TestParseStat(t *testing.T) {
 			t.Errorf("name %q: %+v, %v", name, got, ok)
 		}
 	}
+	for state, dead := range map[string]bool{
+		" Z 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0": true,  // a zombie
+		" Z 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 0 0 5 0 0 0 0 0": false, // whose other threads live
+		" D 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 0 0 1 0 0 0 0 0": false,
+	} {
+		if got, ok := parseStat([]byte("42 (x)" + state)); !ok || got.dead != dead {
+			t.Errorf("%s: %+v, %v, want dead %v", state, got, ok, dead)
+		}
+	}
 	for _, bad := range []string{"", "42", "42 (x", "42 (x)", "42 (x) S 1 2", "x (x)" + rest, ") ("} {
 		if got, ok := parseStat([]byte(bad)); ok {
 			t.Errorf("%q is read as %+v", bad, got)
