@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -371,34 +370,5 @@ func TestDescendantsFinishWithinTheGrace(t *testing.T) {
 				t.Errorf("%q, %q: the child never got the signal", how, mode)
 			}
 		}
-	}
-}
-
-func TestManyAtOnceAndTwoAgentsNeverShareAPort(t *testing.T) {
-	ports := filepath.Join(t.TempDir(), "ports")
-	machines := []machine{
-		startIn(t, t.TempDir(), ports, "nocgroups", agent.Machine{}),
-		startIn(t, t.TempDir(), ports, "nocgroups", agent.Machine{Host: "127.10.0.3"}),
-	}
-	var mu sync.Mutex
-	taken := map[int]string{}
-	var all sync.WaitGroup
-	for i := range 40 {
-		m := machines[i%2]
-		all.Go(func() {
-			st, err := m.Put(t.Context(), agent.ReplicaSpec{Name: fmt.Sprintf("r%d", i), Exec: []string{"/bin/sleep", "1000"}, PortHint: 20500})
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				t.Error(err)
-			} else if other, ok := taken[st.Port]; ok {
-				t.Errorf("port %d is given to %s and to %s", st.Port, other, st.Addr())
-			}
-			taken[st.Port] = st.Addr()
-		})
-	}
-	all.Wait()
-	if taken[20500] == "" {
-		t.Error("nobody got the port that all hinted at")
 	}
 }

@@ -138,8 +138,11 @@ func (m machine) end(t *testing.T) {
 		t.Errorf("shut down: %v", err)
 	}
 	m.nothingLeft(t)
+	log, _ := os.ReadFile(filepath.Join(m.dir, "log"))
+	if strings.Contains(string(log), "DATA RACE") || strings.Contains(string(log), "panic:") {
+		t.Error("the agent has a bug")
+	}
 	if t.Failed() {
-		log, _ := os.ReadFile(filepath.Join(m.dir, "log"))
 		t.Logf("log of the agent:\n%s", log)
 	}
 }

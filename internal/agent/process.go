@@ -76,6 +76,7 @@ func (p *process) run(started func(pid int)) (ending, error) {
 	e, deadline := p.wait(pid, ended)
 	p.table.end(p.replica, e.used)
 	p.bury(pid, deadline)
+	killUnseen(pid)
 	p.table.buried(p.replica)
 	late := time.Now().Add(logTimeout)
 	outR.SetReadDeadline(late)

@@ -143,6 +143,11 @@ func (s ReplicaSpec) validateStrings() error {
 			return invalidf("replica %s: argument %q holds a zero byte", s.Name, a)
 		}
 	}
+	for _, k := range []string{LabelFlow, LabelAddress} {
+		if strings.ContainsRune(s.Labels[k], 0) {
+			return invalidf("replica %s: label %s holds a zero byte", s.Name, k)
+		}
+	}
 	for _, k := range slices.Sorted(maps.Keys(s.Env)) {
 		if k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(s.Env[k], 0) {
 			return invalidf("replica %s: environment variable %q cannot be passed to a program", s.Name, k)

@@ -33,7 +33,7 @@ type Status struct {
 	Error     string      `json:"error,omitempty"` // why it could not be started the last time
 	Usage     Usage       `json:"usage"`
 
-	// For Command: what a process beside the replica needs.
+	// For Command: what a process beside the replica needs. Env may hold secrets.
 	Env     []string `json:"env"`
 	Dir     string   `json:"dir"`
 	Cgroups []string `json:"cgroups,omitempty"` // folders; none where cgroups cannot be used
@@ -56,7 +56,7 @@ type Exit struct {
 	Code      int       `json:"code"`                 // -1 when a signal ended it
 	Signal    string    `json:"signal,omitempty"`     // its name
 	OOMKilled bool      `json:"oom_killed,omitempty"` // by the kernel, for its memory limit
-	LastLines []string  `json:"last_lines,omitempty"` // of its log, at most 20, long ones cut
+	LastLines []string  `json:"last_lines,omitempty"` // of its log, at most 20, long ones cut, as UTF-8
 }
 
 // String is "exit code 3" or "SIGKILL (out of memory)".

@@ -35,3 +35,6 @@ func onMainThread() bool { return unix.Gettid() == os.Getpid() }
 
 // pipeCloexec makes a pipe that no other child inherits.
 func pipeCloexec(fd []int) error { return unix.Pipe2(fd, unix.O_CLOEXEC) }
+
+// killUnseen has nothing to do where processes can be looked at.
+func killUnseen(int) {}

@@ -27,3 +27,6 @@ func pipeCloexec(fd []int) error {
 	unix.CloseOnExec(fd[1])
 	return nil
 }
+
+// killUnseen kills the rest of a process group whose leader has ended.
+func killUnseen(pgrp int) { syscall.Kill(-pgrp, syscall.SIGKILL) }
