@@ -169,7 +169,8 @@ func (r *Runner) compare(c *engine.Change, d engine.Proposal, w *wanted) error {
 			w.value = d.Want
 		}
 	case len(d.Changed) == 0:
-		w.needless = c.Action == engine.Replace || c.Action == engine.Update && c.Why == ""
+		w.needless = !c.Broken
+		w.inPlace = c.Broken && c.Action == engine.Replace
 		w.value = d.Want
 	default:
 		w.inPlace = c.Action == engine.Replace
@@ -363,8 +364,17 @@ func (r *Runner) staysAfterAll(ctx context.Context, p providers.Provider, c *eng
 	r.mu.Lock()
 	kept := r.kept[c.Address]
 	r.mu.Unlock()
-	if kept || c.CreateFirst {
+	if kept || c.CreateFirst || c.Action != engine.Replace {
 		return kept, nil
+	}
+	for _, n := range c.Needs { // what goes first with what it stands on cannot stay without it
+		on := r.plan.Find(n.Target)
+		if on == nil || on.Action != engine.Replace || on.CreateFirst || !c.Address.Kind.StandsOn(n.Target.Kind) {
+			continue
+		}
+		if stays, err := r.staysAfterAll(ctx, p, on); err != nil || !stays {
+			return false, err
+		}
 	}
 	w, err := r.wanted(ctx, p, c)
 	return w.needless || w.inPlace, err

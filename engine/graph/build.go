@@ -19,8 +19,10 @@ func Build(p engine.Plan) ([]engine.Step, error) {
 	}
 	b.deleteEdges()
 	b.rolling()
-	b.shrinking()
 	b.taskGates()
+	b.frontendUpdates()
+	b.shrinking()
+	b.soften()
 	return b.sorted()
 }
 
@@ -34,6 +36,7 @@ type builder struct {
 	groups   map[engine.Address][]int // instances (places in plan.Changes) by group
 	backends map[engine.Address][]int // backends (places in plan.Changes) by frontend and by replica
 	gates    map[gate]int
+	soft     []softEdge
 	old      []oldObject
 	oldBy    map[engine.Address][]int // places in old, by address
 }
@@ -143,6 +146,16 @@ func (b *builder) edge(from int, needs ...int) {
 	}
 }
 
+// softEdge is an order that is good to keep, but gives way where it would close
+// a circle.
+type softEdge struct{ from, need int }
+
+func (b *builder) prefer(from, need int) {
+	if from != need {
+		b.soft = append(b.soft, softEdge{from, need})
+	}
+}
+
 // makeEdges orders the making of a resource after what it needs.
 func (b *builder) makeEdges(c *engine.Change) {
 	made, ok := b.made[c.Address]
@@ -150,13 +163,6 @@ func (b *builder) makeEdges(c *engine.Change) {
 		return
 	}
 	b.edge(made, b.needs(c)...)
-	if c.Address.Kind == engine.KindFrontend && c.Action == engine.Update {
-		for _, i := range b.backends[c.Address] {
-			if m := &b.plan.Changes[i]; m.Action == engine.Create || m.Action == engine.Replace && m.CreateFirst {
-				b.edge(made, b.made[m.Address])
-			}
-		}
-	}
 }
 
 // needs lists the steps that the making of c waits for.

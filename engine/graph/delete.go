@@ -19,10 +19,14 @@ func (b *builder) deleteEdges() {
 		default:
 			b.edge(made, x.step)
 			b.edge(x.step, b.needsBeforeDelete(x.change)...)
+			if x.object.Address.Kind == engine.KindBackend {
+				_, replica := x.object.Address.Membership()
+				b.edge(x.step, b.needsBeforeDelete(b.plan.Find(replica))...)
+			}
 		}
 		if x.object.Address.Kind == engine.KindBackend && x.change.Action == engine.Delete {
 			if f, _ := x.object.Address.Membership(); b.updates(f) {
-				b.edge(x.step, b.made[f])
+				b.prefer(x.step, b.made[f])
 			}
 		}
 	}
@@ -45,6 +49,9 @@ func (b *builder) updates(a engine.Address) bool {
 // before it deletes, so that the gap is short: all that the new object needs,
 // but for what can only be made when the old one is gone.
 func (b *builder) needsBeforeDelete(c *engine.Change) []int {
+	if c == nil || c.Action != engine.Replace {
+		return nil
+	}
 	early := *c
 	early.Needs = nil
 	for _, n := range c.Needs {
@@ -88,6 +95,10 @@ func (b *builder) dependent(o engine.Object, step int, ends bool, c *engine.Chan
 			replacedInPlace := x.change.Action == engine.Replace && !x.change.CreateFirst && !x.surplus
 			if replacedInPlace && (!ends || !stands) {
 				continue // it comes back under the same name; who referred to it follows
+			}
+			if x.change.Action == engine.Replace && !stands {
+				b.prefer(x.step, step) // its successor is there already
+				continue
 			}
 			b.edge(x.step, step)
 		}

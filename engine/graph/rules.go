@@ -6,6 +6,22 @@ import (
 	"github.com/flowctl/flowctl/engine"
 )
 
+// frontendUpdates lets a frontend change its routes when the new backends are in
+// and before those that it drops leave.
+func (b *builder) frontendUpdates() {
+	for i := range b.plan.Changes {
+		c := &b.plan.Changes[i]
+		if c.Address.Kind != engine.KindFrontend || c.Action != engine.Update {
+			continue
+		}
+		for _, j := range b.backends[c.Address] {
+			if m := &b.plan.Changes[j]; m.Action == engine.Create || m.Action == engine.Replace && m.CreateFirst {
+				b.prefer(b.made[c.Address], b.made[m.Address])
+			}
+		}
+	}
+}
+
 // rolling lets only so many replacements of one function be under way.
 func (b *builder) rolling() {
 	moving := map[engine.Address][]*engine.Change{}
@@ -109,12 +125,8 @@ func (b *builder) shrinking() {
 		if c.Address.Kind != engine.KindVM || c.Action != engine.Update || !shrinks(c) {
 			continue
 		}
-		id := b.made[c.Address]
-		mine := b.descendants(id)
 		for _, d := range leaving[c.Address.String()] {
-			if !mine[d] {
-				b.edge(id, d)
-			}
+			b.prefer(b.made[c.Address], d)
 		}
 	}
 }

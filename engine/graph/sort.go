@@ -5,8 +5,95 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dominikbraun/graph"
 	"github.com/flowctl/flowctl/engine"
 )
+
+// soften adds the soft edges, but for those that close a circle: where adding all
+// of them does, those among the steps of one circle are left out again.
+func (b *builder) soften() {
+	if len(b.soft) == 0 {
+		return
+	}
+	for _, e := range b.soft {
+		b.edge(e.from, e.need)
+	}
+	if b.acyclic() {
+		return
+	}
+	circle := b.circles()
+	hard := make([][]int, len(b.steps))
+	for i := range b.steps {
+		hard[i] = b.steps[i].Needs
+	}
+	soft := map[softEdge]int{}
+	for _, e := range b.soft {
+		if circle[e.from] == circle[e.need] {
+			soft[e]++
+		}
+	}
+	for i := range b.steps {
+		b.steps[i].Needs = slices.DeleteFunc(hard[i], func(need int) bool {
+			e := softEdge{i, need}
+			if soft[e] == 0 {
+				return false
+			}
+			soft[e]-- // the same edge may be there as a hard one, too
+			return true
+		})
+	}
+}
+
+// acyclic reports whether counting open needs comes to an end.
+func (b *builder) acyclic() bool {
+	open := make([]int, len(b.steps))
+	users := make([][]int, len(b.steps))
+	var free []int
+	for i := range b.steps {
+		open[i] = len(b.steps[i].Needs)
+		for _, n := range b.steps[i].Needs {
+			users[n] = append(users[n], i)
+		}
+		if open[i] == 0 {
+			free = append(free, i)
+		}
+	}
+	done := 0
+	for ; len(free) > 0; done++ {
+		v := free[len(free)-1]
+		free = free[:len(free)-1]
+		for _, u := range users[v] {
+			if open[u]--; open[u] == 0 {
+				free = append(free, u)
+			}
+		}
+	}
+	return done == len(b.steps)
+}
+
+// circles gives each step the number of its strongly connected component.
+func (b *builder) circles() []int {
+	g := graph.New(graph.IntHash, graph.Directed())
+	for i := range b.steps {
+		_ = g.AddVertex(i)
+	}
+	for i := range b.steps {
+		for _, n := range b.steps[i].Needs {
+			_ = g.AddEdge(i, n) // a second edge between the same two is refused, which is as well
+		}
+	}
+	components, err := graph.StronglyConnectedComponents(g)
+	if err != nil {
+		panic("bug: " + err.Error())
+	}
+	of := make([]int, len(b.steps))
+	for n, c := range components {
+		for _, i := range c {
+			of[i] = n
+		}
+	}
+	return of
+}
 
 // sorted numbers the steps in topological order, by counting open needs; among
 // those that are free, the one made first comes first.

@@ -143,6 +143,7 @@ func (c *computer) compare(ch *engine.Change, s subject) {
 	prior, obs := ch.Prior, c.seen[s.addr]
 	proposal := c.refined(s, prior, engine.Difference(s.addr.Kind, prior.Value, s.want))
 	ch.Planned, ch.Changed, ch.ReplacePaths = proposal.Want, proposal.Changed, proposal.ReplacePaths
+	ch.Broken = obs.Presence == engine.Down || prior.Lifecycle != engine.Ready
 	switch {
 	case prior.Lifecycle == engine.Tainted:
 		ch.Action, ch.Why = engine.Replace, "it was left half-made"

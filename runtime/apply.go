@@ -1,0 +1,196 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/exec"
+	"github.com/flowctl/flowctl/engine/graph"
+	"github.com/flowctl/flowctl/providers"
+	"github.com/flowctl/flowctl/state"
+	"github.com/flowctl/flowctl/tasks"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Options says how a plan is carried out. Nothing in it changes what is done.
+type Options struct {
+	Command string // "apply" or "destroy", for the history
+	Spec    string // digest of the spec and its variables, for the history
+	Path    string // of the spec, for later commands
+	Limits  exec.Limits
+	Begin   func(run int64, steps []engine.Step) // before the first step
+	Observe func(engine.Event)
+}
+
+// Outcome is how an apply ended.
+type Outcome struct {
+	Run     engine.RunInfo // the zero value if there was nothing to run
+	Report  exec.Report
+	Steps   []engine.Step
+	Outputs map[string]engine.OutputValue
+}
+
+// Apply carries out a plan under a lease. When ctx ends, nothing new begins and
+// what runs is awaited; when hard ends, that is cancelled, too. The error is of
+// the machinery; failed steps are in the report.
+func (f *Flow) Apply(ctx, hard context.Context, l *state.Lease, p Planned, o Options) (Outcome, error) {
+	out := Outcome{Outputs: p.Snapshot.Outputs}
+	now, err := f.Store.Snapshot(hard)
+	if err != nil {
+		return out, err
+	}
+	if now.Lineage != p.Plan.Lineage && p.Plan.Lineage != "" || now.Serial != p.Plan.Serial {
+		return out, fmt.Errorf("%w: it was made from serial %d of the state, which is at %d now; make a new plan", ErrStale, p.Plan.Serial, now.Serial)
+	}
+	steps, err := graph.Build(p.Plan)
+	if err != nil {
+		return out, fmt.Errorf("bug: %w", err)
+	}
+	if a := adjustment(p); !empty(a) {
+		if err := f.Store.Adjust(hard, l, a); err != nil {
+			return out, err
+		}
+	}
+	runner := tasks.NewRunner(p.Plan, f.Providers)
+	if len(steps) > 0 {
+		if err := f.run(ctx, hard, l, p, o, runner, steps, &out); err != nil {
+			return out, err
+		}
+	}
+	return out, f.conclude(hard, l, p, o, runner, &out)
+}
+
+// adjustment is what the state must learn before anything is changed: what was
+// found to be gone, different or left by interrupted runs.
+func adjustment(p Planned) state.Adjust {
+	a := state.Adjust{Put: p.Found.Adopted, Resolve: p.Found.Resolved}
+	adopted := map[engine.Key]bool{}
+	for _, o := range a.Put {
+		adopted[o.Key()] = true
+	}
+	for _, o := range p.Snapshot.Objects {
+		obs, seen := p.Found.Observed[o.Key()]
+		switch {
+		case !seen || adopted[o.Key()]:
+		case obs.Presence == engine.Gone:
+			a.Drop = append(a.Drop, o.Key())
+		case obs.Presence != engine.Unreachable && !obs.Object.Value.RawEquals(o.Value):
+			a.Put = append(a.Put, obs.Object)
+		}
+	}
+	a.Put = append(a.Put, bookkeeping(p, adopted)...)
+	return a
+}
+
+// bookkeeping lists objects that stay as they are but whose dependencies or
+// sensitive attributes have changed.
+func bookkeeping(p Planned, done map[engine.Key]bool) []engine.Object {
+	var put []engine.Object
+	for _, c := range p.Plan.Changes {
+		if c.Action != engine.NoOp || c.Prior == nil || c.Hold != "" || done[c.Prior.Key()] {
+			continue
+		}
+		if needs := engine.NeedsOf(c.Needs); !slices.Equal(needs, c.Prior.Needs) || !slices.Equal(c.Sensitive, c.Prior.Sensitive) {
+			o := *c.Prior
+			o.Needs, o.Sensitive = needs, c.Sensitive
+			put = append(put, o)
+		}
+	}
+	return put
+}
+
+func empty(a state.Adjust) bool { return len(a.Put)+len(a.Drop)+len(a.Resolve) == 0 }
+
+// run executes the steps and records the run.
+func (f *Flow) run(ctx, hard context.Context, l *state.Lease, p Planned, o Options, runner *tasks.Runner, steps []engine.Step, out *Outcome) error {
+	all, _ := p.Plan.Summarise()
+	h := Owner(o.Command, f.Now())
+	info := engine.RunInfo{
+		Command: o.Command, Status: engine.RunRunning, Started: f.Now(), User: h.User, Host: h.Host, PID: h.PID,
+		Spec: o.Spec, Summary: all, Steps: count(steps),
+	}
+	var err error
+	if info.ID, err = f.Store.BeginRun(hard, l, info); err != nil {
+		return err
+	}
+	if o.Begin != nil {
+		o.Begin(info.ID, steps)
+	}
+	backoff := f.Backoff
+	if backoff == (exec.Backoff{}) {
+		backoff = exec.DefaultBackoff
+	}
+	x := exec.Executor{
+		Runner: runner, Journal: f.Journal(l), Limits: o.Limits, Backoff: backoff,
+		Retryable: providers.Retryable, Observe: o.Observe, Now: f.Now, Rand: f.Rand,
+	}
+	report, err := x.Run(ctx, hard, info.ID, steps)
+	out.Report, out.Steps = report, steps
+	info.Ended, info.Failures = f.Now(), len(report.Failed)
+	switch {
+	case err != nil || report.Interrupted:
+		info.Status = engine.RunInterrupted
+	case len(report.Failed) > 0:
+		info.Status = engine.RunFailed
+	default:
+		info.Status = engine.RunSucceeded
+	}
+	out.Run = info
+	end, cancel := context.WithTimeout(context.WithoutCancel(hard), 10*time.Second)
+	defer cancel()
+	return errors.Join(err, f.Store.EndRun(end, l, info))
+}
+
+// count is the number of steps that do something.
+func count(steps []engine.Step) int {
+	n := 0
+	for _, s := range steps {
+		if s.Op != engine.OpGate {
+			n++
+		}
+	}
+	return n
+}
+
+// conclude records the outputs as far as they are known now, and what later
+// commands need to work without the spec.
+func (f *Flow) conclude(hard context.Context, l *state.Lease, p Planned, o Options, values engine.Values, out *Outcome) error {
+	if p.Plan.Destroy && len(p.Request.Targets) == 0 && len(out.Report.Failed) == 0 && !out.Report.Interrupted {
+		out.Outputs = nil
+	} else if len(p.Request.Targets) == 0 && !p.Plan.Destroy {
+		out.Outputs = outputs(p.Plan, values, p.Snapshot.Outputs)
+	}
+	c := state.Concluded{Outputs: out.Outputs, Providers: p.Request.Desired.Providers, SpecPath: o.Path}
+	if p.Plan.Destroy {
+		c.Providers, c.SpecPath = p.Snapshot.Providers, p.Snapshot.SpecPath
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(hard), 10*time.Second)
+	defer cancel()
+	return f.Store.Conclude(end, l, c)
+}
+
+// outputs evaluates the outputs; one that is not known keeps its last value.
+func outputs(p engine.Plan, values engine.Values, before map[string]engine.OutputValue) map[string]engine.OutputValue {
+	all := map[string]engine.OutputValue{}
+	for _, o := range p.Outputs {
+		if o.After == cty.NilVal {
+			continue
+		}
+		v := o.After
+		if o.Config != nil {
+			if now, diags := o.Config.Eval(values); !diags.HasErrors() {
+				v, _ = now.UnmarkDeep()
+			}
+		}
+		if v.IsWhollyKnown() {
+			all[o.Name] = engine.OutputValue{Value: v, Sensitive: o.Sensitive, Description: o.Description}
+		} else if was, ok := before[o.Name]; ok {
+			all[o.Name] = was
+		}
+	}
+	return all
+}

@@ -1,0 +1,95 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/flowctl/flowctl/state"
+)
+
+// Owner describes this process as the holder of a lock.
+func Owner(command string, now time.Time) state.Holder {
+	h := state.Holder{PID: os.Getpid(), Process: processID(os.Getpid()), Command: command, Since: now}
+	h.Host, _ = os.Hostname()
+	if u, err := user.Current(); err == nil {
+		h.User = u.Username
+	} else {
+		h.User = "uid " + strconv.Itoa(os.Getuid())
+	}
+	return h
+}
+
+// processID tells a process from any other that had or will have its number: by
+// the boot of the machine and the process's start time in it (proc(5), field 22
+// of stat). It is "" where there is no /proc, or no such process.
+func processID(pid int) string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return ""
+	}
+	// The name, in parentheses, may hold anything; fields count from after it.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+		return "" // a zombie holds nothing any more
+	}
+	return strings.TrimSpace(string(boot)) + "/" + fields[19]
+}
+
+// Alive reports whether the holder of a lock still lives. Of a process on
+// another machine nothing can be said, so it counts as alive.
+func Alive(h state.Holder) bool {
+	host, _ := os.Hostname()
+	if h.Host != host {
+		return true
+	}
+	if h.Process != "" {
+		return processID(h.PID) == h.Process
+	}
+	return syscall.Kill(h.PID, 0) == nil
+}
+
+// lockPoll is the time between two tries at a lock that somebody holds.
+const lockPoll = 200 * time.Millisecond
+
+// Lock takes the flow's lock, waiting up to the given time for whoever holds it.
+func (f *Flow) Lock(ctx context.Context, h state.Holder, wait time.Duration, waiting func(state.Holder)) (*state.Lease, error) {
+	var limit <-chan time.Time
+	for told := false; ; {
+		l, err := f.Store.Acquire(ctx, state.ApplyLock, h, Alive)
+		var locked *state.LockedError
+		if err == nil || !errors.As(err, &locked) || wait <= 0 {
+			return l, err
+		}
+		if !told {
+			told = true
+			t := time.NewTimer(wait)
+			defer t.Stop()
+			limit = t.C
+			if waiting != nil {
+				waiting(locked.Holder)
+			}
+		}
+		poll := time.NewTimer(lockPoll)
+		select {
+		case <-poll.C:
+		case <-limit:
+			poll.Stop()
+			return nil, fmt.Errorf("waited %s: %w", wait, err)
+		case <-ctx.Done():
+			poll.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
+}
