@@ -100,7 +100,6 @@ type machineGroup struct {
 
 	mu         sync.Mutex
 	cpus       float64
-	memory     int64
 	children   map[string]*cgroup
 	retiredOOM int64
 }
@@ -124,7 +123,7 @@ func (m *machineGroup) make(name string, cpu float64, memory int64) (*cgroup, er
 }
 
 // resize changes the limits of the machine. A v1 group refuses a quota above
-// its parent's, so the machine is wide while its replicas are changed.
+// its parent's, so the machine has none while its replicas' are changed.
 func (m *machineGroup) resize(cpus float64, memory int64) error {
 	if m == nil {
 		return nil
@@ -134,12 +133,7 @@ func (m *machineGroup) resize(cpus float64, memory int64) error {
 	if err := m.control.setMemory(m.where, memory); err != nil {
 		return fmt.Errorf("limit memory of the machine to %d bytes: %w", memory, err)
 	}
-	m.memory = memory
-	wide := max(m.cpus, cpus)
-	if m.cpus == 0 || cpus == 0 {
-		wide = 0
-	}
-	if err := m.control.setCPU(m.where, wide); err != nil {
+	if err := m.control.setCPU(m.where, 0); err != nil {
 		return fmt.Errorf("limit cpu of the machine: %w", err)
 	}
 	m.cpus = cpus
@@ -286,16 +280,21 @@ func (g *cgroup) members() ([]procInfo, error) {
 
 // remove removes the group; whatever still is in it is killed.
 func (g *cgroup) remove() error {
+	g.retire()
+	return removeGroup(g.machine.fs, g.where.unique())
+}
+
+// retire takes the group out of the machine's accounts. Its quota goes, so that
+// it stands in the way of none that the machine is given meanwhile.
+func (g *cgroup) retire() {
 	m := g.machine
-	oom := g.oomKills()
-	err := removeGroup(m.fs, g.where.unique())
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.children[g.name] == g {
 		delete(m.children, g.name)
-		m.retiredOOM += oom
+		m.retiredOOM += g.oomKills()
+		m.control.setCPU(g.where, 0)
 	}
-	return err
 }
 
 // removeGroup kills what is in the folders and removes them, with all groups

@@ -226,26 +226,17 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 }
 
 // try sends a request. An agent that owns its folder but does not listen is
-// beginning or dying: that is waited for.
-func (c *Client) try(req *http.Request) (*http.Response, error) {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	patience := time.NewTimer(socketPatience)
-	defer patience.Stop()
-	for {
-		resp, err := c.http.Do(req)
-		if err == nil || !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist) && !canRepeat(req.Method, err) {
-			return resp, err
+// beginning or dying: that is waited for, and then the request is sent again if
+// it cannot have been served or may be served twice.
+func (c *Client) try(req *http.Request) (resp *http.Response, err error) {
+	for range 5 {
+		resp, err = c.http.Do(req)
+		if err == nil || req.Context().Err() != nil || !c.settle(req.Context()) {
+			break
 		}
-		if _, gone := daemon.Find(c.dir); errors.Is(gone, daemon.ErrNotRunning) {
-			return nil, err
-		}
-		select {
-		case <-tick.C:
-		case <-patience.C:
-			return nil, err
-		case <-req.Context().Done():
-			return nil, err
+		unsent := errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
+		if !unsent && req.Method == http.MethodPost {
+			break
 		}
 		if req.GetBody != nil {
 			if req.Body, err = req.GetBody(); err != nil {
@@ -253,16 +244,36 @@ func (c *Client) try(req *http.Request) (*http.Response, error) {
 			}
 		}
 	}
+	return resp, err
 }
 
 // socketPatience is how long a folder may be owned by an agent that does not
 // listen: while it cleans up after a dead one, mostly.
 const socketPatience = buryTimeout + 2*time.Second
 
-// canRepeat says whether a request whose connection broke may be sent again.
-func canRepeat(method string, err error) bool {
-	broken := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF)
-	return broken && method != http.MethodPost
+// settle waits until the agent answers or is gone, and says which. A dying one
+// may still take connections.
+func (c *Client) settle(ctx context.Context) (answers bool) {
+	ctx, cancel := context.WithTimeout(ctx, socketPatience)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := daemon.Find(c.dir); errors.Is(err, daemon.ErrNotRunning) {
+			return false
+		}
+		if req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/healthz", nil); err == nil {
+			if resp, err := c.http.Do(req); err == nil {
+				resp.Body.Close()
+				return true
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // explain turns an error of the connection into daemon.ErrNotRunning if that is

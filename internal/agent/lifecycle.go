@@ -132,6 +132,10 @@ func (s *supervisor) update(r *replica, spec ReplicaSpec, reply func(Status, err
 		}
 		s.post(func() {
 			r.updating = false
+			if r.removing {
+				reply(Status{}, beingRemoved(spec.Name))
+				return
+			}
 			if err != nil {
 				reply(Status{}, fmt.Errorf("change limits of replica %s: %w", spec.Name, err))
 				return
