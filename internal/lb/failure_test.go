@@ -163,9 +163,12 @@ func TestTimeouts(t *testing.T) {
 			if status != c.status || !has(body, c.body) {
 				t.Errorf("%d %q, want %d %q", status, body, c.status, c.body)
 			}
-			until(t, "counted", func() bool { return tp.frontendStats().Errors.Timeout == 1 })
-			if s := tp.frontendStats(); s.InFlight != 0 || s.Retries != 0 || s.Backends[0].InFlight != 0 {
-				t.Errorf("stats: %+v", s)
+			until(t, "counted, and out", func() bool {
+				s := tp.frontendStats()
+				return s.Errors.Timeout == 1 && s.InFlight == 0 && s.Backends[0].InFlight == 0
+			})
+			if s := tp.frontendStats(); s.Retries != 0 {
+				t.Errorf("%d retries of what was too slow", s.Retries)
 			}
 		})
 	}
@@ -206,6 +209,27 @@ func TestBodiesAreBounded(t *testing.T) {
 	}
 }
 
+func TestIdleTimeIsOfTheBodyAlone(t *testing.T) {
+	idle := 50 * time.Millisecond
+	b := newBackend(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		<-time.After(4 * idle) // thinks
+		io.WriteString(w, "ok")
+	}))
+	tp := newTestPlane(t)
+	url := "http://" + tp.apply(Frontend{Name: "www", Listen: "127.0.0.1:0", Backends: backends(b), Timeouts: Timeouts{Idle: Duration(idle)}})[0]
+	for _, body := range []io.Reader{strings.NewReader("small"), io.MultiReader(strings.NewReader("of unknown length"))} {
+		res, err := newHTTPClient(t).Do(newRequest(t, "POST", url, body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, err := io.ReadAll(res.Body); res.StatusCode != 200 || string(text) != "ok" {
+			t.Errorf("%d %s %v", res.StatusCode, text, err)
+		}
+		res.Body.Close()
+	}
+}
+
 func TestPatienceWithBodies(t *testing.T) {
 	b := &clientBody{idle: 60 * time.Second, rate: 100}
 	for _, c := range []struct {
@@ -243,8 +267,11 @@ func TestClientThatLeavesFreesItsBackend(t *testing.T) {
 		t.Error("an answer")
 	}
 	<-gone
-	until(t, "counted as the client's", func() bool { return tp.frontendStats().Errors.ClientGone == 1 })
-	if s := tp.frontendStats(); s.InFlight != 0 || s.Backends[0].Errors != (BackendErrors{}) {
+	until(t, "counted as the client's, and out", func() bool {
+		s := tp.frontendStats()
+		return s.Errors.ClientGone == 1 && s.InFlight == 0 && s.Backends[0].InFlight == 0
+	})
+	if s := tp.frontendStats(); s.Backends[0].Errors != (BackendErrors{}) {
 		t.Errorf("stats: %+v", s)
 	}
 }

@@ -65,6 +65,7 @@ func TestWindowForgets(t *testing.T) {
 	if l := w.latency(21 * second); l.Count != 1 || time.Duration(l.P99) > 2*time.Millisecond {
 		t.Errorf("a period later: %+v", l)
 	}
+	w.record(22*second, time.Second)
 	if l := w.latency(41 * second); l != (Latency{}) {
 		t.Errorf("two periods later: %+v", l)
 	}

@@ -144,6 +144,32 @@ func TestWhatReachesABackend(t *testing.T) {
 	}
 }
 
+// TestNothingIsReadAfterAnAnswerThatCameEarly: what follows a body that nobody
+// read to its end is not a request.
+func TestNothingIsReadAfterAnAnswerThatCameEarly(t *testing.T) {
+	rec := &recorder{}
+	b := rawBackend(t, "b", func(c net.Conn, r *bufio.Reader) {
+		http.ReadRequest(r)
+		io.WriteString(c, ok("early"))
+		rec.serve(c, r)
+	})
+	tp := newTestPlane(t)
+	c, r := dialTCP(t, tp.apply(Frontend{Name: "www", Listen: "127.0.0.1:0", Backends: []Backend{b}})[0])
+	io.WriteString(c, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+	res, err := http.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != 200 || !res.Close {
+		t.Fatalf("%+v %v, want an answer that ends the connection", res, err)
+	}
+	io.Copy(io.Discard, res.Body)
+	io.WriteString(c, "zz\r\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n")
+	if rest, _ := io.ReadAll(r); len(rest) > 0 {
+		t.Errorf("after the early answer came %q", rest)
+	}
+	if s := tp.frontendStats(); s.Requests != 1 {
+		t.Errorf("%d requests", s.Requests)
+	}
+}
+
 func TestSlowHeadsAreCutOff(t *testing.T) {
 	b := newBackend(t, "b", nil)
 	tp := newTestPlane(t)

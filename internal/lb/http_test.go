@@ -484,3 +484,49 @@ func TestStickyCookie(t *testing.T) {
 		t.Errorf("session of a draining backend: %s %v", body, moved)
 	}
 }
+
+func TestABusySessionIsNotMoved(t *testing.T) {
+	entered, leave := make(chan struct{}, 1), make(chan struct{})
+	h := func(id string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/block" {
+				entered <- struct{}{}
+				<-leave
+			}
+			io.WriteString(w, id)
+		})
+	}
+	a, b := newBackend(t, "a", h("a")), newBackend(t, "b", h("b"))
+	tp := newTestPlane(t)
+	url := "http://" + tp.apply(Frontend{Name: "www", Listen: "127.0.0.1:0", Balance: RoundRobin, MaxInFlight: 1, Backends: backends(a, b), Sticky: &Sticky{}})[0]
+	res, err := newHTTPClient(t).Get(url) // to a
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	session := res.Cookies()[0]
+	with := func(path string) *http.Request {
+		req := newRequest(t, "GET", url+path, nil)
+		req.AddCookie(session)
+		return req
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if res, err := newHTTPClient(t).Do(with("/block")); err == nil {
+			res.Body.Close()
+		}
+	}()
+	<-entered
+	res, err = newHTTPClient(t).Do(with("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(res.Body)
+	res.Body.Close()
+	if string(body) != "b" || len(res.Cookies()) != 0 {
+		t.Errorf("while a is busy: answered by %s, cookies %v", body, res.Cookies())
+	}
+	close(leave)
+	<-ended
+}

@@ -53,9 +53,9 @@ func TestStaleVersionIsRefused(t *testing.T) {
 	if err != nil {
 		t.Errorf("same snapshot again: %v", err)
 	}
-	for _, s := range []Snapshot{{Version: 4, Frontends: []Frontend{f}}, {Version: 5}} {
-		if _, err := tp.Apply(ctx, s); !errors.Is(err, ErrStaleVersion) {
-			t.Errorf("version %d with %d frontends: err = %v, want ErrStaleVersion", s.Version, len(s.Frontends), err)
+	for want, s := range map[string]Snapshot{"4 is older than 5": {Version: 4, Frontends: []Frontend{f}}, "with other content": {Version: 5}} {
+		if _, err := tp.Apply(ctx, s); !errors.Is(err, ErrStaleVersion) || !strings.Contains(err.Error(), want) {
+			t.Errorf("version %d with %d frontends: err = %v, want ErrStaleVersion that says %q", s.Version, len(s.Frontends), err, want)
 		}
 	}
 	saved, err := tp.Snapshot(ctx)
@@ -311,6 +311,36 @@ func testShutdown(t *testing.T, c *http.Client) {
 	}
 	if err := <-ended; err != nil {
 		t.Errorf("Serve = %v", err)
+	}
+}
+
+func TestShutdownLetsConnectionsFinish(t *testing.T) {
+	dir := t.TempDir()
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(t.Context(), ServeOptions{Dir: dir, Log: testLog(t)}) }()
+	cl := NewClient(dir)
+	defer cl.Close()
+	until(t, "it is up", func() bool { _, err := cl.Stats(t.Context()); return err == nil })
+	a, err := cl.Apply(t.Context(), Snapshot{Version: 1, Frontends: []Frontend{{Name: "db", Listen: "127.0.0.1:0", Protocol: TCP, Backends: []Backend{echoTCP(t, "a")}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, r := dialTCP(t, a.Frontends[0].Listen)
+	say(t, c, r, "x", "a x")
+	if err := cl.Shutdown(t.Context(), 20*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it listens no more", func() bool {
+		c, err := net.Dial("tcp", a.Frontends[0].Listen)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	say(t, c, r, "still", "a still")
+	c.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

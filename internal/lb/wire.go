@@ -288,7 +288,7 @@ func (b *wireBody) Read(p []byte) (int, error) {
 		b.c.SetReadDeadline(deadline)
 		if b.x.Err() != nil { // the interrupt may have come before the deadline was set
 			b.end(false)
-			return 0, context.Cause(b.x)
+			return 0, b.x.answerFailed(context.Cause(b.x))
 		}
 	}
 	n, err := b.src.Read(p)
