@@ -123,7 +123,7 @@ func (t *procTable) members(replica string) ([]procInfo, error) {
 	asked := t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.scanned.Before(asked) {
+	if !t.scanned.After(asked) {
 		if err := t.scan(); err != nil {
 			return nil, err
 		}
