@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/flowctl/flowctl/engine"
@@ -12,23 +13,79 @@ import (
 
 // block is one resource block of the source.
 type block struct {
-	kind    engine.Kind
-	name    string
-	body    *hclsyntax.Body // without the attributes that every block may have
-	forEach *hclsyntax.Attribute
-	common  map[string]*hclsyntax.Attribute // provider, depends_on
-	timeout *hclsyntax.Block
-	def     hcl.Range
-	keys    []string // of for_each, sorted; nil without it
+	loader    *loader
+	kind      engine.Kind
+	name      string
+	body      *hclsyntax.Body
+	forEach   *hclsyntax.Attribute // nil without
+	timeouts  *hclsyntax.Block     // nil without
+	def       hcl.Range
+	keys      []string // of for_each, sorted; nil without it, or if it cannot be told
+	instances []*instance
+	faulty    bool // its text has faults
+	inputs    inputs
+	value     cty.Value             // of each instance, if they are all the same and depend on nothing
+	meta      any                   // its decoded attributes about size and place, if each instance has the same
+	capacity  *engine.Capacity      // of each instance, if they are all the same
+	reported  map[finding]*instance // which instance spoke of a fault in one place
 }
 
 func (b *block) addr() engine.Address { return engine.Addr(b.kind, b.name) }
 
+// has reports whether for_each has a key.
+func (b *block) has(key string) bool {
+	_, ok := slices.BinarySearch(b.keys, key)
+	return ok
+}
+
+// example shows how the block, or one of its for_each, is referred to.
+func (b *block) example() string {
+	switch {
+	case b.forEach == nil:
+		return b.addr().String()
+	case len(b.keys) == 0:
+		return b.addr().String() + `["key"]`
+	default:
+		return b.addr().For(b.keys[0]).String()
+	}
+}
+
+// attribute returns the place of an attribute's value, or of the block.
+func (b *block) attribute(name string) hcl.Range {
+	if a := b.body.Attributes[name]; a != nil {
+		return a.Expr.Range()
+	}
+	return b.def
+}
+
 // instance is one block for one for_each key.
 type instance struct {
-	block *block
-	addr  engine.Address
-	ctx   *hcl.EvalContext // var, local, flow, functions and each
+	block  *block
+	addr   engine.Address
+	each   cty.Value // the object of key and value; NilVal without for_each
+	sites  []site    // what its value uses of resources
+	faulty bool
+}
+
+// address is i's address; the zero one if there is no i.
+func (i *instance) address() engine.Address {
+	if i == nil {
+		return engine.Address{}
+	}
+	return i.addr
+}
+
+// sound reports whether nothing wrong is known of an instance.
+func (i *instance) sound() bool { return !i.faulty && !i.block.faulty }
+
+// scope returns the scope of what does not depend on resources.
+func (i *instance) scope() *hcl.EvalContext {
+	if i.each == cty.NilVal {
+		return i.block.loader.scope
+	}
+	ctx := i.block.loader.scope.NewChild()
+	ctx.Variables = map[string]cty.Value{"each": i.each}
+	return ctx
 }
 
 // Common documents the attributes that every resource block may have.
@@ -39,112 +96,12 @@ type Common struct {
 	Timeouts  *engine.Timeouts `flow:"timeouts,meta" doc:"How long attempts may take."`
 }
 
-// topLevel lists the block types, with the number of their labels.
-var topLevel = map[string]int{
-	"flow": 1, "variable": 1, "locals": 0, "output": 1, "provider": 1,
-	"vm": 1, "host": 1, "network": 1, "image": 1, "function": 1, "frontend": 1, "scaling": 1, "task": 1,
-}
+// commonNames are the attributes and blocks of Common.
+var commonNames = []string{"for_each", "provider", "depends_on", "timeouts"}
 
-// BlockTypes lists the types of blocks that a spec may have, sorted.
-func BlockTypes() []string {
-	var all []string
-	for t := range topLevel {
-		all = append(all, t)
-	}
-	slices.Sort(all)
-	return all
-}
-
-// collect parses all files and sorts their blocks by type.
-func (l *loader) collect() {
-	for _, f := range l.bundle.Files {
-		file, ds := hclsyntax.ParseConfig(f.Bytes, f.Name, hcl.InitialPos)
-		l.add(ds)
-		if file == nil {
-			continue
-		}
-		body := file.Body.(*hclsyntax.Body)
-		for _, a := range attributes(body) {
-			l.fault(a.NameRange, "Attribute outside of a block", fmt.Sprintf("%q stands outside of any block. Put values into locals { … }, and the settings of a resource into its block.", a.Name))
-		}
-		for _, blk := range body.Blocks {
-			l.collectBlock(blk)
-		}
-	}
-}
-
-func (l *loader) collectBlock(blk *hclsyntax.Block) {
-	labels, known := topLevel[blk.Type]
-	if !known {
-		l.fault(blk.TypeRange, "Unknown block type", fmt.Sprintf("There are no %q blocks.%s", blk.Type, didYouMean(blk.Type, BlockTypes(), "")))
-		return
-	}
-	if len(blk.Labels) != labels {
-		l.fault(blk.DefRange(), "Wrong number of labels", labelHelp(blk.Type, labels))
-		return
-	}
-	for i, name := range blk.Labels {
-		if !hclsyntax.ValidIdentifier(name) {
-			l.fault(blk.LabelRanges[i], "Invalid name", fmt.Sprintf("%q is no name: names start with a letter or _ and go on with letters, digits, _ and -.", name))
-			return
-		}
-	}
-	switch blk.Type {
-	case "flow":
-		if l.flow != nil {
-			l.fault(blk.DefRange(), "Duplicate flow block", "A flow has one flow block; the first is at "+l.flow.DefRange().String()+". Remove one, or put the flows into folders of their own.")
-			return
-		}
-		l.flow = blk
-	case "variable":
-		l.declareVariable(blk)
-	case "locals":
-		l.declareLocals(blk)
-	case "output":
-		l.outputs = append(l.outputs, blk)
-	case "provider":
-		l.providers = append(l.providers, blk)
-	default:
-		l.declareBlock(engine.Kind(blk.Type), blk)
-	}
-}
-
-func labelHelp(kind string, labels int) string {
-	if labels == 0 {
-		return fmt.Sprintf("A %s block has no name: write %s { … }.", kind, kind)
-	}
-	return fmt.Sprintf("A %s block has one name: write %s \"name\" { … }.", kind, kind)
-}
-
-// declareBlock files a resource block and takes the common attributes out of it.
-func (l *loader) declareBlock(kind engine.Kind, blk *hclsyntax.Block) {
-	b := &block{kind: kind, name: blk.Labels[0], def: blk.DefRange(), common: map[string]*hclsyntax.Attribute{}}
-	if first, ok := l.index[kind][b.name]; ok {
-		l.fault(blk.DefRange(), "Duplicate name", fmt.Sprintf("%s is declared twice, first at %s. Rename one.", b.addr(), first.def))
-		return
-	}
-	b.body, b.forEach = split(blk.Body, "for_each")
-	for _, name := range []string{"provider", "depends_on"} {
-		var a *hclsyntax.Attribute
-		if b.body, a = split(b.body, name); a != nil {
-			b.common[name] = a
-		}
-	}
-	var rest hclsyntax.Blocks
-	for _, nested := range b.body.Blocks {
-		if nested.Type == "timeouts" {
-			b.timeout = nested
-			continue
-		}
-		rest = append(rest, nested)
-	}
-	b.body.Blocks = rest
-	if l.index[kind] == nil {
-		l.index[kind] = map[string]*block{}
-	}
-	l.index[kind][b.name] = b
-	l.blocks = append(l.blocks, b)
-}
+// maxInstances is the most block instances of a flow: enough for all that it is
+// made for, and no more than memory holds.
+const maxInstances = 200_000
 
 // expandBlocks evaluates for_each and makes the instances, and with them the
 // scope in which attributes such as to and on find the blocks they refer to.
@@ -155,100 +112,145 @@ func (l *loader) expandBlocks() {
 		if byKind[b.kind] == nil {
 			byKind[b.kind] = map[string]cty.Value{}
 		}
-		byKind[b.kind][b.name] = l.reference(b)
+		byKind[b.kind][b.name] = b.reference()
 	}
 	l.refs = map[string]cty.Value{}
 	for _, kind := range engine.BlockKinds {
-		l.refs[string(kind)] = cty.EmptyObjectVal
-		if blocks := byKind[kind]; blocks != nil {
-			l.refs[string(kind)] = cty.ObjectVal(blocks)
-		}
+		l.refs[string(kind)] = cty.ObjectVal(byKind[kind])
 	}
+	l.resolveLocals()
 }
 
 func (l *loader) expand(b *block) {
 	if b.forEach == nil {
-		l.groups[b.addr()] = &instance{block: b, addr: b.addr(), ctx: l.scope}
+		l.instantiate(b, b.addr(), cty.NilVal)
 		return
 	}
-	b.keys = []string{}
-	v, ds := b.forEach.Expr.Value(l.scope)
-	if refs := l.resourceRoots(b.forEach.Expr); len(refs) > 0 {
-		l.fault(b.forEach.Expr.Range(), "for_each must be known", fmt.Sprintf("for_each decides how many blocks there are, so it cannot depend on what %s becomes. Use variables and locals.", refs[0]))
+	expr := b.forEach.Expr
+	each := l.eachOf(expr)
+	if b.faulty = each == nil; b.faulty {
 		return
 	}
-	l.add(ds)
-	if ds.HasErrors() {
+	problem := each.problem
+	if problem == "" && len(l.groups)+len(each.keys) > maxInstances {
+		problem = fmt.Sprintf("for_each has %d keys, and a flow takes %d instances of blocks at most. To make many alike, use count or replicas.", len(each.keys), maxInstances)
+	}
+	if b.faulty = problem != ""; b.faulty {
+		l.fault(expr.Range(), "Invalid for_each", problem)
 		return
 	}
-	elements, problem := eachOf(v)
-	if problem != "" {
-		l.fault(b.forEach.Expr.Range(), "Invalid for_each", problem)
-		return
-	}
-	for key := range elements {
-		b.keys = append(b.keys, key)
-	}
-	slices.Sort(b.keys)
-	for _, key := range b.keys {
-		ctx := l.scope.NewChild()
-		ctx.Variables = map[string]cty.Value{"each": cty.ObjectVal(map[string]cty.Value{
-			"key": cty.StringVal(key), "value": elements[key],
-		})}
-		addr := b.addr().For(key)
-		l.groups[addr] = &instance{block: b, addr: addr, ctx: ctx}
+	b.keys = each.keys
+	b.instances = make([]*instance, 0, len(each.keys))
+	for i, key := range each.keys {
+		l.instantiate(b, b.addr().For(key), each.objects[i])
 	}
 }
 
-// eachOf returns the elements of a for_each by key, or what is wrong with it.
-func eachOf(v cty.Value) (map[string]cty.Value, string) {
-	if v.IsMarked() || v.ContainsMarked() {
-		return nil, "for_each is sensitive, but its keys become part of addresses, which are shown. Use nonsensitive(…) if the keys may be seen."
+func (l *loader) instantiate(b *block, addr engine.Address, each cty.Value) {
+	inst := &instance{block: b, addr: addr, each: each}
+	b.instances = append(b.instances, inst)
+	l.groups[addr] = inst
+}
+
+// forEach is what a for_each comes to, or what is wrong with it.
+type forEach struct {
+	keys    []string    // sorted
+	objects []cty.Value // each, by key
+	problem string
+}
+
+// eachOf evaluates a for_each. It returns nil for what is not known because it
+// is made of something that has a fault of its own. Blocks that go over the same
+// local or variable share the result.
+func (l *loader) eachOf(expr hclsyntax.Expression) *forEach {
+	if l.examine(expr, where{known: "for_each decides how many blocks there are"}).broken {
+		return nil
 	}
+	name := sharedName(expr)
+	if each := l.eaches[name]; each != nil && name != "" {
+		return each
+	}
+	v, ds := evaluate(expr, l.scope)
+	l.reportAll(convertDiags(ds))
+	if ds.HasErrors() || !v.IsKnown() {
+		return nil
+	}
+	each := &forEach{problem: eachProblem(v)}
+	if each.problem == "" && !each.fill(v) {
+		return nil
+	}
+	l.eaches[name] = each
+	return each
+}
+
+// sharedName returns the name of the local or variable that an expression is, ""
+// if it is anything else.
+func sharedName(expr hclsyntax.Expression) string {
+	t, ok := expr.(*hclsyntax.ScopeTraversalExpr)
+	if !ok || len(t.Traversal) != 2 {
+		return ""
+	}
+	a, _ := t.Traversal[1].(hcl.TraverseAttr)
+	return t.Traversal.RootName() + "." + a.Name
+}
+
+// eachProblem says what is wrong with a for_each, "" if nothing.
+func eachProblem(v cty.Value) string {
 	t := v.Type()
 	switch {
-	case v.IsNull() || !v.IsWhollyKnown():
-		return nil, "for_each is null. Give it a map or a set of strings; an empty one makes nothing."
-	case t.IsSetType() && (t.ElementType() == cty.String || v.LengthInt() == 0):
-	case t.IsMapType() || t.IsObjectType():
+	case v.IsMarked():
+		return "for_each is sensitive, but its keys become part of addresses, which are shown. Use nonsensitive(…) if the keys may be seen."
+	case v.IsNull():
+		return "for_each is null. Give it a map or a set of strings; an empty one makes nothing."
 	case t.IsTupleType() || t.IsListType():
-		return nil, "for_each is a list, whose elements have no names of their own. Write toset([…]) around it."
+		return "for_each is a list, whose elements have no names of their own. Write toset([…]) around it."
+	case t.IsSetType() && t.ElementType() != cty.String && v.LengthInt() > 0:
+		return fmt.Sprintf("for_each is a %s. Its elements become part of addresses, so they must be strings.", t.FriendlyName())
+	case !t.IsSetType() && !t.IsMapType() && !t.IsObjectType():
+		return fmt.Sprintf("for_each is a %s. Give it a map or a set of strings.", t.FriendlyName())
 	default:
-		return nil, fmt.Sprintf("for_each is a %s. Give it a map or a set of strings.", t.FriendlyName())
+		return ""
 	}
-	elements := map[string]cty.Value{}
+}
+
+// fill takes the keys and elements from a value. It returns false if a key is
+// not known.
+func (each *forEach) fill(v cty.Value) bool {
+	elements := make(map[string]cty.Value, v.LengthInt())
 	for it := v.ElementIterator(); it.Next(); {
 		k, e := it.Element()
-		if t.IsSetType() {
+		if v.Type().IsSetType() {
 			k = e
 		}
-		if k.IsNull() || k.AsString() == "" {
-			return nil, "for_each has an empty key. Each key becomes part of an address and must not be empty."
+		switch {
+		case !k.IsKnown():
+			return false
+		case k.IsNull() || k.AsString() == "":
+			each.problem = "for_each has an empty key. Each key becomes part of an address and must not be empty."
+			return true
 		}
 		elements[k.AsString()] = e
 	}
-	return elements, ""
+	each.keys = slices.Sorted(maps.Keys(elements))
+	each.objects = make([]cty.Value, len(each.keys))
+	for i, key := range each.keys {
+		each.objects[i] = cty.ObjectVal(map[string]cty.Value{"key": cty.StringVal(key), "value": elements[key]})
+	}
+	return true
 }
 
 // reference returns what stands for a block where an attribute expects a
 // reference: the block's address, or an object of them with for_each.
-func (l *loader) reference(b *block) cty.Value {
+func (b *block) reference() cty.Value {
 	if b.forEach == nil {
 		return refVal(b.addr())
 	}
-	byKey := map[string]cty.Value{}
-	for _, key := range b.keys {
-		byKey[key] = refVal(b.addr().For(key))
+	if b.keys == nil {
+		return cty.DynamicVal
+	}
+	byKey := make(map[string]cty.Value, len(b.keys))
+	for _, inst := range b.instances {
+		byKey[inst.addr.Key] = refVal(inst.addr)
 	}
 	return cty.ObjectVal(byKey)
-}
-
-// attributes lists a body's attributes in the order of the source.
-func attributes(body *hclsyntax.Body) []*hclsyntax.Attribute {
-	var all []*hclsyntax.Attribute
-	for _, a := range body.Attributes {
-		all = append(all, a)
-	}
-	slices.SortFunc(all, func(a, b *hclsyntax.Attribute) int { return a.SrcRange.Start.Byte - b.SrcRange.Start.Byte })
-	return all
 }

@@ -44,6 +44,7 @@ type Bundle struct {
 	VarFiles []File       `json:"var_files"` // later ones win
 	Env      []Assignment `json:"env"`       // weaker than all files
 	Args     []Assignment `json:"args"`      // stronger than all files
+	Assets   *Assets      `json:"assets"`    // what functions have read; Load adds to it
 }
 
 // Request says what Read reads.
@@ -59,7 +60,7 @@ func Read(r Request) (Bundle, engine.Diagnostics) {
 	if r.Path == "" {
 		r.Path = "."
 	}
-	b := Bundle{Path: r.Path}
+	b := Bundle{Path: r.Path, Assets: &Assets{}}
 	paths, dir, diags := sources(r.Path)
 	if diags.HasErrors() {
 		return b, diags

@@ -1,7 +1,8 @@
 package spec
 
 import (
-	"sync"
+	"maps"
+	"slices"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/hashicorp/hcl/v2"
@@ -9,182 +10,140 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// blockConfig is the configuration of one block instance: an engine.Config.
-type blockConfig struct {
-	loader *loader
-	inst   *instance
-	sites  []site
-
-	once  sync.Once // for blocks that use no resource: they are evaluated once
-	value cty.Value
-	diags engine.Diagnostics
+// inputs is what the value of a block or an output is made of, besides what is
+// known when the spec is loaded.
+type inputs struct {
+	uses    []use    // of resources
+	dynamic []*local // the locals made of resources, each after those that it is made of
+	names   []string // of all locals that the value and those locals name; nil if dynamic is
+	sites   []site   // of resources that those locals use
 }
+
+// inputsOf gathers what expressions are made of.
+func inputsOf(exprs []*expression) inputs {
+	var in inputs
+	names := map[string]bool{}
+	done := map[*local]bool{}
+	var visit func(e *expression)
+	visit = func(e *expression) {
+		for _, u := range e.locals {
+			names[u.local.name] = true
+			if !u.local.dynamic || done[u.local] {
+				continue
+			}
+			done[u.local] = true
+			visit(u.local.expr)
+			in.dynamic = append(in.dynamic, u.local)
+			in.sites = append(in.sites, u.local.sites...)
+		}
+	}
+	for _, e := range exprs {
+		in.uses = append(in.uses, e.uses...)
+		visit(e)
+	}
+	if len(in.dynamic) > 0 {
+		in.names = slices.Sorted(maps.Keys(names))
+	}
+	return in
+}
+
+// scope returns the scope to evaluate in: the instance's own, with the
+// resources that it uses and the locals made of them.
+func (in *inputs) scope(l *loader, each cty.Value, sites []site, v engine.Values) (*hcl.EvalContext, engine.Diagnostics) {
+	ctx := l.scope.NewChild()
+	ctx.Variables = resources(sites, in.sites, v)
+	if each != cty.NilVal {
+		ctx.Variables["each"] = each
+	}
+	if len(in.dynamic) == 0 {
+		return ctx, nil
+	}
+	var diags engine.Diagnostics
+	locals := make(map[string]cty.Value, len(in.names))
+	for _, name := range in.names {
+		locals[name] = l.locals[name].value
+	}
+	for _, loc := range in.dynamic {
+		ctx.Variables["local"] = cty.ObjectVal(locals)
+		val, ds := evaluate(loc.attr.Expr, ctx)
+		diags = append(diags, convertDiags(ds)...)
+		locals[loc.name] = val
+	}
+	ctx.Variables["local"] = cty.ObjectVal(locals)
+	return ctx, diags
+}
+
+// blockConfig is the configuration of one block instance: an engine.Config.
+type blockConfig struct{ *instance }
 
 // Eval implements engine.Config.
-func (c *blockConfig) Eval(v engine.Values) (cty.Value, engine.Diagnostics) {
-	if len(c.sites) > 0 {
-		return c.eval(v)
+func (c blockConfig) Eval(v engine.Values) (cty.Value, engine.Diagnostics) {
+	if c.block.value != cty.NilVal {
+		return c.block.value, nil
 	}
-	c.once.Do(func() { c.value, c.diags = c.eval(v) })
-	return c.value, c.diags
+	val, d := c.eval(v, false)
+	return val, d.diags
 }
 
-func (c *blockConfig) eval(v engine.Values) (cty.Value, engine.Diagnostics) {
-	b := c.inst.block
-	d := decoder{values: c.loader.scopeFor(c.inst, c.sites, v), refs: c.loader.refScope(c.inst), bad: c.loader.bad}
-	val := d.object(b.body, engine.ValueSchema(b.kind), b.def)
-	return val, d.diags
+// eval evaluates the block. While the flow is loaded, it keeps what is the same
+// for all instances.
+func (c blockConfig) eval(v engine.Values, loading bool) (cty.Value, *decoder) {
+	b := c.block
+	d := &decoder{loader: b.loader, instance: c.instance, loading: loading}
+	if len(c.sites) == 0 && len(b.inputs.dynamic) == 0 {
+		d.values = c.scope()
+	} else {
+		d.values, d.diags = b.inputs.scope(b.loader, c.each, c.sites, v)
+	}
+	return d.object(b.body, engine.ValueSchema(b.kind), b.def), d
 }
 
 // outputConfig is the value of an output: an engine.Config.
 type outputConfig struct {
-	loader *loader
-	expr   hclsyntax.Expression
-	inst   *instance
-	sites  []site
+	loader    *loader
+	name      string
+	expr      hclsyntax.Expression
+	inputs    inputs
+	sites     []site
+	sensitive bool
 }
 
 // Eval implements engine.Config.
 func (c *outputConfig) Eval(v engine.Values) (cty.Value, engine.Diagnostics) {
-	val, ds := c.expr.Value(c.loader.scopeFor(c.inst, c.sites, v))
-	if ds.HasErrors() {
-		return cty.DynamicVal, convertDiags(ds)
+	ctx, diags := c.inputs.scope(c.loader, cty.NilVal, c.sites, v)
+	val, ds := evaluate(c.expr, ctx)
+	diags = append(diags, convertDiags(ds)...)
+	if diags.HasErrors() {
+		return cty.DynamicVal, diags
 	}
-	return val, convertDiags(ds)
+	if !c.sensitive && isSensitive(val) {
+		diags = append(diags, engine.Diagnostic{
+			Summary: "Sensitive output", Source: at(c.expr.Range()),
+			Detail: "The output " + c.name + " shows a sensitive value. Write sensitive = true in the block, or nonsensitive(…) around the value if it may be seen.",
+		})
+		return cty.DynamicVal, diags
+	}
+	return val, diags
 }
 
-// noValues knows no resource: everything about them is unknown.
-type noValues struct{}
+// isSensitive reports whether a value is, or has in it, something sensitive.
+func isSensitive(v cty.Value) bool {
+	if !v.ContainsMarked() {
+		return false
+	}
+	_, marks := v.UnmarkDeep()
+	_, ok := marks[engine.Sensitive]
+	return ok
+}
+
+// unmade is what is known of resources before anything is made: their types.
+type unmade struct{}
 
 // Value implements engine.Values.
-func (noValues) Value(engine.Address) cty.Value { return cty.DynamicVal }
-
-// refScope returns the scope for attributes that hold references.
-func (l *loader) refScope(inst *instance) *hcl.EvalContext {
-	ctx := inst.ctx.NewChild()
-	ctx.Variables = l.refs
-	return ctx
-}
-
-// scopeFor returns the scope for attributes that hold values: the instance's
-// own, with the resources that sites name and the locals made of them.
-func (l *loader) scopeFor(inst *instance, sites []site, v engine.Values) *hcl.EvalContext {
-	if len(sites) == 0 {
-		return inst.ctx
+func (unmade) Value(a engine.Address) cty.Value {
+	t := engine.ValueSchema(a.Kind).Type()
+	if _, one := a.Index(); a.Kind.Sized() && !one {
+		t = cty.List(t)
 	}
-	ctx := inst.ctx.NewChild()
-	ctx.Variables = resourceValues(sites, v)
-	if len(l.dynamic) > 0 {
-		locals := make(map[string]cty.Value, len(l.locals))
-		for name, loc := range l.locals {
-			locals[name] = loc.value
-		}
-		for _, name := range l.dynamic {
-			loc := l.locals[name]
-			if v, ds := loc.attr.Expr.Value(dynamicScope(ctx, locals, loc.sites, v)); !ds.HasErrors() {
-				locals[name] = v
-			}
-		}
-		ctx.Variables["local"] = cty.ObjectVal(locals)
-	}
-	return ctx
-}
-
-func dynamicScope(parent *hcl.EvalContext, locals map[string]cty.Value, sites []site, v engine.Values) *hcl.EvalContext {
-	ctx := parent.NewChild()
-	ctx.Variables = resourceValues(sites, v)
-	ctx.Variables["local"] = cty.ObjectVal(locals)
-	return ctx
-}
-
-// wanted is what an expression uses of one block.
-type wanted struct {
-	all     bool             // every key and instance
-	keys    map[string][]int // the instances used of each key; nil means all
-	indexes []int            // without for_each: the instances used; nil means all
-}
-
-// resourceValues builds the objects vm, function, … with just what sites use.
-func resourceValues(sites []site, v engine.Values) map[string]cty.Value {
-	byBlock := map[*block]*wanted{}
-	var order []*block
-	for _, s := range sites {
-		w := byBlock[s.block]
-		if w == nil {
-			w = &wanted{keys: map[string][]int{}}
-			byBlock[s.block] = w
-			order = append(order, s.block)
-		}
-		w.add(s)
-	}
-	kinds := map[string]map[string]cty.Value{}
-	for _, b := range order {
-		if kinds[string(b.kind)] == nil {
-			kinds[string(b.kind)] = map[string]cty.Value{}
-		}
-		kinds[string(b.kind)][b.name] = byBlock[b].value(b, v)
-	}
-	vars := map[string]cty.Value{}
-	for kind, blocks := range kinds {
-		vars[kind] = cty.ObjectVal(blocks)
-	}
-	return vars
-}
-
-func (w *wanted) add(s site) {
-	if s.block.forEach != nil && s.key == "" || s.block.forEach == nil && s.index < 0 {
-		w.all = true
-		return
-	}
-	if s.block.forEach == nil {
-		w.indexes = append(w.indexes, s.index)
-		return
-	}
-	have, seen := w.keys[s.key]
-	if s.index < 0 || seen && have == nil {
-		w.keys[s.key] = nil
-		return
-	}
-	w.keys[s.key] = append(have, s.index)
-}
-
-func (w *wanted) value(b *block, v engine.Values) cty.Value {
-	if b.forEach == nil {
-		if w.all {
-			return v.Value(b.addr())
-		}
-		return instances(b.addr(), w.indexes, v)
-	}
-	if b.keys == nil { // for_each is not evaluated yet
-		return cty.DynamicVal
-	}
-	byKey := map[string]cty.Value{}
-	for _, key := range b.keys {
-		addr := b.addr().For(key)
-		indexes, used := w.keys[key]
-		switch {
-		case w.all || used && indexes == nil:
-			byKey[key] = v.Value(addr)
-		case used:
-			byKey[key] = instances(addr, indexes, v)
-		}
-	}
-	return cty.ObjectVal(byKey)
-}
-
-// instances returns a tuple in which the given places are filled and the others
-// unknown.
-func instances(group engine.Address, indexes []int, v engine.Values) cty.Value {
-	n := 0
-	for _, i := range indexes {
-		n = max(n, i+1)
-	}
-	vals := make([]cty.Value, n)
-	for i := range vals {
-		vals[i] = cty.DynamicVal
-	}
-	for _, i := range indexes {
-		vals[i] = v.Value(group.At(i))
-	}
-	return cty.TupleVal(vals)
+	return cty.UnknownVal(t)
 }

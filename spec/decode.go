@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -11,99 +12,16 @@ import (
 	"github.com/zclconf/go-cty/cty/convert"
 )
 
-// synonyms are names that users of other tools try first.
-var synonyms = map[string]map[string]string{
-	"vm":       {"replicas": "count", "cpu": "cpus", "vcpus": "cpus", "vcpu": "cpus", "cores": "cpus", "ram": "memory", "size": "memory"},
-	"host":     {"cpu": "cpus", "ram": "memory", "connection": "engine"},
-	"function": {"count": "replicas", "scale": "replicas", "command": "exec", "cmd": "exec", "args": "exec", "environment": "env", "machine": "on", "host": "on", "vm": "on", "cpus": "cpu", "ports": "port", "healthcheck": "health"},
-	"frontend": {"bind": "listen", "port": "listen", "backend": "to", "target": "to", "function": "to", "algorithm": "balance", "policy": "balance"},
-	"scaling":  {"function": "target", "minimum": "min", "maximum": "max", "interval": "every"},
-	"task":     {"command": "exec", "cmd": "exec", "run": "exec", "url": "http", "trigger": "triggers", "stage": "phase"},
-}
-
-// checkNames reports attributes and blocks of a body that its schema does not
-// have, without evaluating anything.
-func (l *loader) checkBody(body *hclsyntax.Body, s *engine.Schema, what string, extra ...string) {
-	for _, a := range attributes(body) {
-		known := s.Attribute(a.Name)
-		switch {
-		case known == nil || known.Label:
-			l.fault(a.NameRange, "Unknown attribute", fmt.Sprintf("A %s block has no attribute %q.%s", what, a.Name, suggestAttribute(what, a.Name, s, extra)))
-		case known.Form == engine.BlockForm:
-			l.fault(a.NameRange, "Block expected", fmt.Sprintf("%q is a block: write %s without the equals sign.", a.Name, blockExample(known)))
-		case !known.Optional:
-			l.fault(a.NameRange, "Computed attribute", fmt.Sprintf("%q is filled in by flowctl. Remove the line; others may refer to the value.", a.Name))
-		}
-	}
-	seen := map[string]hcl.Range{}
-	for _, blk := range body.Blocks {
-		known := s.Attribute(blk.Type)
-		switch {
-		case known == nil:
-			l.fault(blk.TypeRange, "Unknown block type", fmt.Sprintf("A %s block has no %q blocks.%s", what, blk.Type, suggestAttribute(what, blk.Type, s, extra)))
-			continue
-		case known.Form != engine.BlockForm:
-			l.fault(blk.TypeRange, "Attribute expected", fmt.Sprintf("%q is an attribute: write %s = and its value.", blk.Type, blk.Type))
-			continue
-		}
-		first, again := seen[blk.Type]
-		if again && !known.Repeated {
-			l.fault(blk.DefRange(), "Duplicate block", fmt.Sprintf("A %s block has one %s block; the first is at %s.", what, blk.Type, first))
-		}
-		seen[blk.Type] = blk.DefRange()
-		if labels := labelsOf(known.Block); len(blk.Labels) != len(labels) {
-			l.fault(blk.DefRange(), "Wrong number of labels", fmt.Sprintf("Write %s.", blockExample(known)))
-			continue
-		}
-		l.checkBody(blk.Body, known.Block, blk.Type)
-	}
-}
-
-func labelsOf(s *engine.Schema) []string {
-	var names []string
-	for _, a := range s.Attributes {
-		if a.Label {
-			names = append(names, a.Name)
-		}
-	}
-	return names
-}
-
-func blockExample(a *engine.Attribute) string {
-	if labels := labelsOf(a.Block); len(labels) > 0 {
-		return fmt.Sprintf("%s \"%s\" { … }", a.Name, labels[0])
-	}
-	return a.Name + " { … }"
-}
-
-func suggestAttribute(what, name string, s *engine.Schema, extra []string) string {
-	if better := synonyms[what][name]; better != "" {
-		return fmt.Sprintf(" Did you mean %s?", better)
-	}
-	known := slices.Clone(extra)
-	for _, a := range s.Attributes {
-		if a.Optional && !a.Label {
-			known = append(known, a.Name)
-		}
-	}
-	return didYouMean(name, known, "")
-}
-
-// static decodes a body whose attributes must be known, and checks its names.
-func (l *loader) static(body *hclsyntax.Body, s *engine.Schema, ctx *hcl.EvalContext) cty.Value {
-	l.checkBody(body, s, "such a")
-	d := decoder{values: ctx, refs: ctx, bad: l.bad}
-	v := d.all(body, s, body.SrcRange, true)
-	l.diags = append(l.diags, d.diags...)
-	return v
-}
-
-// decoder turns a block's body into a value of a schema.
+// decoder turns a block's body into a value of a schema. Names are checked
+// before (checkBody, examine).
 type decoder struct {
-	values *hcl.EvalContext // for values
-	refs   *hcl.EvalContext // for references to blocks
-	bad    map[hclsyntax.Expression]bool
-	diags  engine.Diagnostics
+	loader   *loader
+	instance *instance        // nil for what is no resource block
+	values   *hcl.EvalContext // for values
+	refs     *hcl.EvalContext // for references to blocks; made when first needed
+	loading  bool             // what is the same for every instance may be kept
+	varies   bool             // something was not
+	diags    engine.Diagnostics
 }
 
 func (d *decoder) fault(r hcl.Range, summary, detail string) {
@@ -132,21 +50,11 @@ func (d *decoder) all(body *hclsyntax.Body, s *engine.Schema, def hcl.Range, met
 	return cty.ObjectVal(attrs)
 }
 
+// nested decodes the nested blocks of one type.
 func (d *decoder) nested(body *hclsyntax.Body, a *engine.Attribute) cty.Value {
 	var vals []cty.Value
-	for _, blk := range body.Blocks {
-		if blk.Type != a.Name {
-			continue
-		}
-		labels := labelsOf(a.Block)
-		if len(blk.Labels) != len(labels) {
-			continue // reported by checkBody
-		}
-		v := d.all(blk.Body, a.Block, blk.DefRange(), a.Meta && hasMeta(a.Block))
-		for i, name := range labels {
-			v = engine.With(v, map[string]cty.Value{name: cty.StringVal(blk.Labels[i])})
-		}
-		vals = append(vals, v)
+	for _, blk := range nestedBlocks(body, a) {
+		vals = append(vals, d.block(blk, a))
 	}
 	switch {
 	case !a.Repeated && len(vals) == 0:
@@ -158,6 +66,38 @@ func (d *decoder) nested(body *hclsyntax.Body, a *engine.Attribute) cty.Value {
 	default:
 		return cty.ListVal(vals)
 	}
+}
+
+// nestedBlocks lists the blocks of a type that have the labels they should.
+func nestedBlocks(body *hclsyntax.Body, a *engine.Attribute) []*hclsyntax.Block {
+	var all []*hclsyntax.Block
+	for _, blk := range body.Blocks {
+		if blk.Type == a.Name && len(blk.Labels) == len(labelsOf(a.Block)) {
+			all = append(all, blk)
+		}
+	}
+	return all
+}
+
+func (d *decoder) block(blk *hclsyntax.Block, a *engine.Attribute) cty.Value {
+	if v, ok := d.loader.fixed[blk]; ok {
+		return v
+	}
+	varied, faults := d.varies, len(d.diags)
+	d.varies = false
+	v := d.all(blk.Body, a.Block, blk.DefRange(), a.Meta && hasMeta(a.Block))
+	if labels := labelsOf(a.Block); len(labels) > 0 {
+		named := map[string]cty.Value{}
+		for i, name := range labels {
+			named[name] = cty.StringVal(blk.Labels[i])
+		}
+		v = engine.With(v, named)
+	}
+	if d.loading && !d.varies && len(d.diags) == faults {
+		d.loader.fixed[blk] = v
+	}
+	d.varies = d.varies || varied
+	return v
 }
 
 func hasMeta(s *engine.Schema) bool {
@@ -174,23 +114,45 @@ func (d *decoder) attribute(body *hclsyntax.Body, a *engine.Attribute, def hcl.R
 		}
 		return fallback(a)
 	}
-	if d.bad[written.Expr] {
+	e := d.loader.exprs[written.Expr]
+	switch {
+	case e == nil || e.broken:
 		return cty.UnknownVal(a.Type)
+	case e.value != cty.NilVal:
+		return e.value
 	}
-	var v cty.Value
-	if a.Form == engine.ReferenceForm {
-		v = d.reference(written.Expr, a)
-	} else {
-		v = d.plain(written.Expr, a)
-	}
-	if v.IsNull() {
-		if a.Required {
-			d.fault(written.Expr.Range(), "Missing attribute", fmt.Sprintf("%q must not be null: %s", a.Name, a.Doc))
-			return cty.UnknownVal(a.Type)
-		}
-		return fallback(a)
+	varies := e.varies()
+	d.varies = d.varies || varies
+	v, ok := d.written(written.Expr, a)
+	switch {
+	case !d.loading || varies:
+	case ok:
+		e.value = v
+	default:
+		e.broken = true
 	}
 	return v
+}
+
+// written evaluates an attribute that is written in the spec. ok is false if
+// that failed.
+func (d *decoder) written(expr hclsyntax.Expression, a *engine.Attribute) (v cty.Value, ok bool) {
+	faults := len(d.diags)
+	if a.Form == engine.ReferenceForm {
+		v = d.reference(expr, a)
+	} else {
+		v = d.plain(expr, a)
+	}
+	if v.IsNull() {
+		if v = fallback(a); a.Required {
+			d.fault(expr.Range(), "Missing attribute", fmt.Sprintf("%q must not be null: %s", a.Name, a.Doc))
+			v = cty.UnknownVal(a.Type)
+		}
+	}
+	if a.Sensitive {
+		v = v.Mark(engine.Sensitive)
+	}
+	return v, len(d.diags) == faults
 }
 
 func fallback(a *engine.Attribute) cty.Value {
@@ -200,152 +162,88 @@ func fallback(a *engine.Attribute) cty.Value {
 	return cty.NullVal(a.Type)
 }
 
+// plain evaluates an attribute that holds a value.
 func (d *decoder) plain(expr hclsyntax.Expression, a *engine.Attribute) cty.Value {
-	v, ds := expr.Value(d.values)
+	v, ds := evaluate(expr, d.values)
+	d.diags = append(d.diags, convertDiags(ds)...)
 	if ds.HasErrors() {
-		d.diags = append(d.diags, convertDiags(ds)...)
 		return cty.UnknownVal(a.Type)
 	}
 	converted, err := convert.Convert(v, a.Type)
 	if err != nil {
-		d.fault(expr.Range(), "Wrong type", fmt.Sprintf("%q expects %s: %s.", a.Name, article(typeName(a)), err))
+		d.fault(narrow(expr, err), "Wrong type", fmt.Sprintf("%q expects %s%s.", a.Name, expectation(a), mismatch(v, err)))
 		return cty.UnknownVal(a.Type)
 	}
 	bare, marks := converted.Unmark()
 	if bare.IsNull() || !bare.IsKnown() {
 		return converted
 	}
-	if fault := nullElement(bare); fault != "" {
-		d.fault(expr.Range(), "Missing value", fmt.Sprintf("%q has a null value%s. Leave the entry out, or give it a value.", a.Name, fault))
+	if fault, rng := nullElement(bare, expr); fault != "" {
+		d.fault(rng, "Missing value", fmt.Sprintf("%q has a null value%s. Leave the entry out, or give it a value.", a.Name, fault))
 		return cty.UnknownVal(a.Type)
 	}
 	normal, err := a.Normalise(bare)
 	if err != nil {
-		d.fault(expr.Range(), "Invalid value", fmt.Sprintf("%q: %s.", a.Name, err))
+		problem := err.Error()
+		if len(marks) > 0 {
+			problem = "the value, which is sensitive and not shown, does not fit: expected is " + expectation(a)
+		}
+		d.fault(expr.Range(), "Invalid value", fmt.Sprintf("%q: %s.", a.Name, problem))
 		return cty.UnknownVal(a.Type)
 	}
 	return normal.WithMarks(marks)
 }
 
 // nullElement says where a list or map has a null, which no program can take.
-func nullElement(v cty.Value) string {
+func nullElement(v cty.Value, expr hclsyntax.Expression) (string, hcl.Range) {
 	if t := v.Type(); !t.IsListType() && !t.IsMapType() {
-		return ""
+		return "", hcl.Range{}
 	}
 	for it := v.ElementIterator(); it.Next(); {
 		k, e := it.Element()
 		if e, _ = e.Unmark(); e.IsNull() {
+			rng := narrowTo(expr, cty.Path{cty.IndexStep{Key: k}})
 			if k.Type() == cty.String {
-				return fmt.Sprintf(" for %q", k.AsString())
+				return fmt.Sprintf(" for %q", k.AsString()), rng
 			}
-			return " in its list"
+			return " in its list", rng
 		}
 	}
-	return ""
+	return "", hcl.Range{}
 }
 
-// reference evaluates an attribute that refers to one block, or to several.
-func (d *decoder) reference(expr hclsyntax.Expression, a *engine.Attribute) cty.Value {
-	many := a.Type.IsListType()
-	v, ds := expr.Value(d.refs)
-	if ds.HasErrors() {
-		d.diags = append(d.diags, convertDiags(ds)...)
-		return cty.UnknownVal(a.Type)
+// narrow finds the part of an expression that a conversion stumbled on.
+func narrow(expr hclsyntax.Expression, err error) hcl.Range {
+	if at, ok := errors.AsType[cty.PathError](err); ok {
+		return narrowTo(expr, at.Path)
 	}
-	v, _ = v.UnmarkDeep()
-	if v.IsNull() {
-		return cty.NullVal(a.Type)
-	}
-	addrs, ok := addressesIn(v, many)
-	if !ok {
-		d.fault(expr.Range(), "Reference expected", fmt.Sprintf("%q expects a reference to a block, such as %s.NAME, without quotes.%s", a.Name, exampleKind(a), keyHelp(v)))
-		return cty.UnknownVal(a.Type)
-	}
-	texts := make([]cty.Value, len(addrs))
-	for i, addr := range addrs {
-		if a.Refs != nil && !slices.Contains(a.Refs, addr.Kind) {
-			d.fault(expr.Range(), "Wrong kind of block", fmt.Sprintf("%q expects a %s, but %s is none.", a.Name, kindList(a.Refs), addr))
-			return cty.UnknownVal(a.Type)
-		}
-		texts[i] = cty.StringVal(addr.String())
-	}
-	switch {
-	case !many:
-		return texts[0]
-	case len(texts) == 0:
-		return cty.ListValEmpty(cty.String)
-	default:
-		return cty.ListVal(texts)
-	}
+	return expr.Range()
 }
 
-// addressesIn reads the blocks that a value refers to: one, or with many also a
-// list, or all instances of a block with for_each.
-func addressesIn(v cty.Value, many bool) ([]engine.Address, bool) {
-	if v.Type().Equals(refType) {
-		if !v.IsKnown() || v.IsNull() {
-			return nil, false
+func narrowTo(expr hclsyntax.Expression, path cty.Path) hcl.Range {
+	if len(path) == 0 {
+		return expr.Range()
+	}
+	key := cty.NilVal
+	switch s := path[0].(type) {
+	case cty.IndexStep:
+		key = s.Key
+	case cty.GetAttrStep:
+		key = cty.StringVal(s.Name)
+	}
+	switch e := expr.(type) {
+	case *hclsyntax.ObjectConsExpr:
+		for _, item := range e.Items {
+			if name, ds := evaluate(item.KeyExpr, nil); !ds.HasErrors() && key != cty.NilVal && name.RawEquals(key) {
+				return narrowTo(item.ValueExpr, path[1:])
+			}
 		}
-		return []engine.Address{*v.EncapsulatedValue().(*engine.Address)}, true
-	}
-	t := v.Type()
-	if !many || !v.IsKnown() || v.IsNull() || !(t.IsTupleType() || t.IsListType() || t.IsSetType() || t.IsObjectType()) {
-		return nil, false
-	}
-	var all []engine.Address
-	for it := v.ElementIterator(); it.Next(); {
-		_, e := it.Element()
-		some, ok := addressesIn(e, true)
-		if !ok {
-			return nil, false
-		}
-		all = append(all, some...)
-	}
-	return all, true
-}
-
-func keyHelp(v cty.Value) string {
-	if v.Type().IsObjectType() && v.LengthInt() > 0 {
-		for it := v.ElementIterator(); it.Next(); {
-			k, e := it.Element()
-			if e.Type().Equals(refType) {
-				return fmt.Sprintf(" The block has for_each: pick one instance, such as [%q] or [each.key].", k.AsString())
+	case *hclsyntax.TupleConsExpr:
+		if key != cty.NilVal && key.Type() == cty.Number {
+			if i, _ := key.AsBigFloat().Int64(); i >= 0 && int(i) < len(e.Exprs) {
+				return narrowTo(e.Exprs[i], path[1:])
 			}
 		}
 	}
-	return ""
-}
-
-func exampleKind(a *engine.Attribute) string {
-	if len(a.Refs) > 0 {
-		return string(a.Refs[0])
-	}
-	return "function"
-}
-
-func kindList(kinds []engine.Kind) string {
-	text := string(kinds[0])
-	for _, k := range kinds[1:] {
-		text += " or " + string(k)
-	}
-	return text
-}
-
-// typeName says in words what an attribute takes.
-func typeName(a *engine.Attribute) string {
-	switch {
-	case a.Form == engine.SizeForm:
-		return `size such as "512MiB"`
-	case a.Form == engine.DurationForm:
-		return `duration such as "30s"`
-	default:
-		return a.Type.FriendlyName()
-	}
-}
-
-func article(s string) string {
-	if s != "" && slices.Contains([]byte("aeiou"), s[0]) {
-		return "an " + s
-	}
-	return "a " + s
+	return expr.Range()
 }

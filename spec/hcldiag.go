@@ -2,11 +2,13 @@ package spec
 
 import (
 	"fmt"
-	"strings"
+	"maps"
+	"slices"
 
-	"github.com/agext/levenshtein"
 	"github.com/flowctl/flowctl/engine"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // rangeOf converts a range of the parser.
@@ -23,11 +25,14 @@ func at(r hcl.Range) *engine.Range {
 	return &out
 }
 
-// convert turns the findings of the parser and evaluator into ours.
+// place writes where something is, for a sentence.
+func place(r hcl.Range) string { return rangeOf(r).String() }
+
+// convertDiags turns the findings of the parser and evaluator into ours.
 func convertDiags(ds hcl.Diagnostics) engine.Diagnostics {
 	var out engine.Diagnostics
 	for _, d := range ds {
-		e := engine.Diagnostic{Summary: d.Summary, Detail: d.Detail}
+		e := engine.Diagnostic{Summary: d.Summary, Detail: d.Detail + suggestion(d)}
 		if d.Severity == hcl.DiagWarning {
 			e.Severity = engine.Warning
 		}
@@ -39,41 +44,63 @@ func convertDiags(ds hcl.Diagnostics) engine.Diagnostics {
 	return out
 }
 
-// nearest returns the name most like the given one, or "" if none is like it.
-func nearest(name string, known []string) string {
-	best, least := "", 4
-	for _, k := range known {
-		if d := levenshtein.Distance(strings.ToLower(name), strings.ToLower(k), nil); d < least && d < max(len(name), 2) {
-			best, least = k, d
+// suggestion ends the evaluator's word on a name that an object or a map does
+// not have with the nearest that it has.
+func suggestion(d *hcl.Diagnostic) string {
+	if d.EvalContext == nil || d.Subject == nil {
+		return ""
+	}
+	name, known := "", []string(nil)
+	switch e := d.Expression.(type) {
+	case *hclsyntax.ScopeTraversalExpr:
+		name, known = missingStep(e.Traversal, *d.Subject, func(t hcl.Traversal) (cty.Value, hcl.Diagnostics) { return t.TraverseAbs(d.EvalContext) })
+	case *hclsyntax.RelativeTraversalExpr:
+		source, ds := evaluate(e.Source, d.EvalContext)
+		if ds.HasErrors() {
+			return ""
+		}
+		name, known = missingStep(e.Traversal, *d.Subject, func(t hcl.Traversal) (cty.Value, hcl.Diagnostics) { return t.TraverseRel(source) })
+	case *hclsyntax.IndexExpr:
+		of, ds := evaluate(e.Collection, d.EvalContext)
+		key, keyDs := evaluate(e.Key, d.EvalContext)
+		if !ds.HasErrors() && !keyDs.HasErrors() && key.Type() == cty.String && key.IsKnown() && !key.IsNull() && !key.IsMarked() {
+			name, known = key.AsString(), keysOf(of)
+			return fmt.Sprintf(" It is %q.", name) + didYouMean(name, known, "")
 		}
 	}
-	return best
+	if name == "" || known == nil {
+		return ""
+	}
+	return didYouMean(name, known, "")
 }
 
-// didYouMean ends a sentence about an unknown name: with the nearest known one,
-// or with all there are if they are few.
-func didYouMean(name string, known []string, prefix string) string {
-	if n := nearest(name, known); n != "" {
-		return fmt.Sprintf(" Did you mean %s%s?", prefix, n)
+// missingStep finds the step of a traversal that a finding is about, and what
+// could stand there.
+func missingStep(t hcl.Traversal, subject hcl.Range, value func(hcl.Traversal) (cty.Value, hcl.Diagnostics)) (string, []string) {
+	for i, s := range t {
+		a, ok := s.(hcl.TraverseAttr)
+		if !ok || a.SrcRange != subject {
+			continue
+		}
+		if v, ds := value(t[:i]); !ds.HasErrors() {
+			return a.Name, keysOf(v)
+		}
 	}
+	return "", nil
+}
+
+// keysOf lists the attributes of an object or the keys of a map, nil if v is
+// neither or is sensitive.
+func keysOf(v cty.Value) []string {
+	t := v.Type()
 	switch {
-	case len(known) == 0:
-		return ""
-	case len(known) <= 12:
-		return " There is " + enumerate(known, prefix) + "."
+	case v.IsMarked() || v.IsNull():
+		return nil
+	case t.IsObjectType():
+		return slices.Sorted(maps.Keys(t.AttributeTypes()))
+	case t.IsMapType() && v.IsKnown():
+		return slices.Sorted(maps.Keys(v.AsValueMap()))
 	default:
-		return ""
+		return nil
 	}
-}
-
-// enumerate writes "a", "a and b" or "a, b and c".
-func enumerate(words []string, prefix string) string {
-	full := make([]string, len(words))
-	for i, w := range words {
-		full[i] = prefix + w
-	}
-	if len(full) == 1 {
-		return full[0]
-	}
-	return strings.Join(full[:len(full)-1], ", ") + " and " + full[len(full)-1]
 }

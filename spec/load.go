@@ -1,8 +1,6 @@
 package spec
 
 import (
-	"slices"
-
 	"github.com/flowctl/flowctl/engine"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -20,50 +18,65 @@ type Options struct {
 	Builtin, Balancer string
 }
 
-// loader holds what is known of a flow while it is loaded.
+// loader holds what is known of a flow while it is loaded, and what the Configs
+// of its Desired evaluate with afterwards. After Load it is only read.
 type loader struct {
 	opts   Options
 	bundle Bundle
 	diags  engine.Diagnostics
+	seen   map[finding]bool // by fault
 
 	flow      *hclsyntax.Block
 	variables map[string]*variable
+	unread    bool // a variable file does not parse, so that variables may lack a value
 	locals    map[string]*local
-	dynamic   []string // the locals made of resources, each after those that it is made of
 	outputs   []*hclsyntax.Block
 	providers []*hclsyntax.Block
 	blocks    []*block                          // resource blocks in source order
 	index     map[engine.Kind]map[string]*block // the same by kind and name
-	scope     *hcl.EvalContext                  // var, local, flow and the functions
-	refs      map[string]cty.Value              // kind → object of block references
-	groups    map[engine.Address]*instance      // block instances by address
-	settings  map[string]engine.Setting         // provider settings by "name" or "name.alias"
-	bad       map[hclsyntax.Expression]bool     // expressions with faults already reported
-	desired   engine.Desired
+	rejected  map[string]bool                   // the names of blocks that could not be filed
+
+	scope    *hcl.EvalContext                     // var, local, flow and the functions
+	refs     map[string]cty.Value                 // kind → object of block references
+	exprs    map[hclsyntax.Expression]*expression // what is known of each expression
+	fixed    map[*hclsyntax.Block]cty.Value       // nested blocks that are the same for all instances
+	eaches   map[string]*forEach                  // of for_each that are a local or a variable
+	groups   map[engine.Address]*instance         // block instances by address
+	owners   map[engine.Address]*owner            // scaling blocks by what they scale
+	settings map[string]bool                      // providers that are set up, as "name" or "name.alias"
+	sizes    map[engine.Address]engine.Bounds     // of groups that are in order
+	fronts   []front                              // frontends, for checking them against each other
+	machines map[engine.Address]int               // of desired.Machines, those that are in order
+	lookup   *hcl.EvalContext                     // scope with each, changed for each instance in turn while loading
+	desired  engine.Desired
 }
 
 // Load checks a flow and returns what it asks for. With errors, the Desired is
-// incomplete and must not be used.
+// incomplete and must not be used. Everything that is wrong is reported at
+// once, but for text that does not parse: what stands in it is anyone's guess.
 func Load(b Bundle, opts Options) (engine.Desired, engine.Diagnostics) {
+	if b.Assets == nil {
+		b.Assets = &Assets{}
+	}
 	l := &loader{
-		opts: opts, bundle: b,
+		opts: opts, bundle: b, seen: map[finding]bool{},
 		variables: map[string]*variable{}, locals: map[string]*local{},
-		index: map[engine.Kind]map[string]*block{}, groups: map[engine.Address]*instance{},
-		settings: map[string]engine.Setting{}, bad: map[hclsyntax.Expression]bool{},
+		index: map[engine.Kind]map[string]*block{}, rejected: map[string]bool{},
+		exprs: map[hclsyntax.Expression]*expression{}, fixed: map[*hclsyntax.Block]cty.Value{},
+		eaches: map[string]*forEach{},
+		groups: map[engine.Address]*instance{}, owners: map[engine.Address]*owner{},
+		settings: map[string]bool{}, sizes: map[engine.Address]engine.Bounds{}, machines: map[engine.Address]int{},
 	}
-	l.collect()
-	l.evalScope()
-	l.loadFlow()
-	l.loadProviders()
-	l.expandBlocks()
-	if !l.diags.HasErrors() {
+	if l.collect() {
+		l.evalScope()
+		l.loadFlow()
+		l.loadProviders()
+		l.expandBlocks()
+		l.validateVariables()
+		l.examineBlocks()
 		l.declare()
-	}
-	l.loadOutputs()
-	if !l.diags.HasErrors() {
+		l.loadOutputs()
 		l.order()
-	}
-	if !l.diags.HasErrors() {
 		l.check()
 	}
 	sortDiags(l.diags)
@@ -74,6 +87,9 @@ func Load(b Bundle, opts Options) (engine.Desired, engine.Diagnostics) {
 // more than the flow block to be in order.
 func FlowName(b Bundle) string {
 	for _, f := range b.Files {
+		if tooDeep(f) != nil {
+			continue
+		}
 		file, _ := hclsyntax.ParseConfig(f.Bytes, f.Name, hcl.InitialPos)
 		if file == nil {
 			continue
@@ -87,61 +103,6 @@ func FlowName(b Bundle) string {
 	return ""
 }
 
-func (l *loader) fault(r hcl.Range, summary, detail string) {
-	l.diags = append(l.diags, engine.Diagnostic{Summary: summary, Detail: detail, Source: at(r)})
-}
-
-func (l *loader) warn(r hcl.Range, summary, detail string) {
-	l.diags = append(l.diags, engine.Diagnostic{Severity: engine.Warning, Summary: summary, Detail: detail, Source: at(r)})
-}
-
-func (l *loader) add(ds hcl.Diagnostics) { l.diags = append(l.diags, convertDiags(ds)...) }
-
-// sortDiags puts findings into the order of the source, those without a place
-// first, and drops repetitions.
-func sortDiags(ds engine.Diagnostics) {
-	slices.SortStableFunc(ds, func(a, b engine.Diagnostic) int {
-		switch {
-		case a.Source == nil && b.Source == nil:
-			return 0
-		case a.Source == nil:
-			return -1
-		case b.Source == nil:
-			return 1
-		}
-		if a.Source.Filename != b.Source.Filename {
-			if a.Source.Filename < b.Source.Filename {
-				return -1
-			}
-			return 1
-		}
-		return a.Source.Start.Byte - b.Source.Start.Byte
-	})
-}
-
-func (l *loader) loadFlow() {
-	if l.flow == nil {
-		if len(l.bundle.Files) > 0 && !l.diags.HasErrors() {
-			l.diags = append(l.diags, engine.Diagnostic{
-				Summary: "Flow without a name",
-				Detail:  "No file has a flow block. Write one line such as: flow \"my-app\" {}",
-				Source:  &engine.Range{Filename: l.bundle.Files[0].Name, Start: engine.Pos{Line: 1, Column: 1}, End: engine.Pos{Line: 1, Column: 1}},
-			})
-		}
-		return
-	}
-	l.desired.Flow = l.flow.Labels[0]
-	l.desired.Dir = l.bundle.Dir
-	v := l.static(l.flow.Body, engine.SchemaOf[flowBlock](), l.scope)
-	var f flowBlock
-	if engine.Decode(v, &f) == nil {
-		l.desired.Description, l.desired.Parallelism = f.Description, f.Parallelism
-		if f.Provider != "" {
-			l.opts.DefaultProvider = f.Provider
-		}
-	}
-}
-
 // flowBlock is the flow block.
 type flowBlock struct {
 	Description string `flow:"description,meta" doc:"What the flow is for."`
@@ -149,69 +110,24 @@ type flowBlock struct {
 	Parallelism int    `flow:"parallelism,meta" min:"1" max:"1000" doc:"How many tasks run at once; 10, if not set. The option -parallelism is stronger."`
 }
 
-func (l *loader) loadOutputs() {
-	seen := map[string]hcl.Range{}
-	for _, blk := range l.outputs {
-		name := blk.Labels[0]
-		if first, ok := seen[name]; ok {
-			l.fault(blk.DefRange(), "Duplicate output", "The output "+name+" is declared twice, first at "+first.String()+". Remove or rename one.")
-			continue
+func (l *loader) loadFlow() {
+	if l.flow == nil {
+		if len(l.bundle.Files) > 0 {
+			start := engine.Pos{Line: 1, Column: 1}
+			l.report(engine.Diagnostic{
+				Summary: "Flow without a name",
+				Detail:  "No file has a flow block. Write one line such as: flow \"my-app\" {}",
+				Source:  &engine.Range{Filename: l.bundle.Files[0].Name, Start: start, End: start},
+			})
 		}
-		seen[name] = blk.DefRange()
-		l.loadOutput(name, blk)
-	}
-}
-
-// outputBlock is an output block; its value may be of any type.
-type outputBlock struct {
-	Description string `flow:"description,meta" doc:"What the value is."`
-	Sensitive   bool   `flow:"sensitive,meta" default:"false" doc:"Hide the value."`
-}
-
-func (l *loader) loadOutput(name string, blk *hclsyntax.Block) {
-	body, value := split(blk.Body, "value")
-	v := l.static(body, engine.SchemaOf[outputBlock](), l.scope)
-	var o outputBlock
-	if err := engine.Decode(v, &o); err != nil {
 		return
 	}
-	if value == nil {
-		l.fault(blk.DefRange(), "Missing value", "The output "+name+" has no value. Write value = and what it should show.")
-		return
+	l.desired.Flow, l.desired.Dir = l.flow.Labels[0], l.bundle.Dir
+	var f flowBlock
+	l.static(l.flow.Body, engine.SchemaOf[flowBlock](), "flow", where{known: "The flow block is read before anything is made"}, &f)
+	l.desired.Description, l.desired.Parallelism = f.Description, f.Parallelism
+	if f.Provider != "" {
+		l.opts.DefaultProvider = f.Provider
+		l.checkProvider(f.Provider, l.flow.Body.Attributes["provider"].Expr.Range())
 	}
-	inst := &instance{block: &block{}, ctx: l.scope}
-	sites, diags := l.sitesOf(value.Expr, nil, inst)
-	l.diags = append(l.diags, diags...)
-	if diags.HasErrors() || l.refs == nil {
-		return
-	}
-	cfg := &outputConfig{loader: l, expr: value.Expr, inst: inst, sites: sites}
-	probe, ds := cfg.Eval(noValues{})
-	l.diags = append(l.diags, ds...)
-	if probe.ContainsMarked() && !o.Sensitive && hasMark(probe) {
-		l.fault(value.Expr.Range(), "Sensitive output", "The output "+name+" shows a sensitive value. Write sensitive = true in the block, or nonsensitive(…) around the value if it may be seen.")
-	}
-	l.desired.Outputs = append(l.desired.Outputs, engine.OutputDecl{
-		Name: name, Description: o.Description, Sensitive: o.Sensitive, Config: cfg, Source: rangeOf(blk.DefRange()),
-	})
-}
-
-func hasMark(v cty.Value) bool {
-	_, marks := v.UnmarkDeep()
-	_, ok := marks[engine.Sensitive]
-	return ok
-}
-
-// split takes one attribute out of a body.
-func split(body *hclsyntax.Body, name string) (rest *hclsyntax.Body, attr *hclsyntax.Attribute) {
-	copied := *body
-	copied.Attributes = hclsyntax.Attributes{}
-	for n, a := range body.Attributes {
-		if n == name {
-			attr = a
-			continue
-		}
-		copied.Attributes[n] = a
-	}
-	return &copied, attr
 }

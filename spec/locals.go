@@ -6,86 +6,120 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/flowctl/flowctl/engine"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
 
 // local is one named value of a locals block.
 type local struct {
-	attr  *hclsyntax.Attribute
-	value cty.Value // unknown as far as it is made of resources
-	sites []site    // the resources that it is made of
-	state int       // 0 not begun, 1 under way, 2 done
+	name    string
+	attr    *hclsyntax.Attribute
+	expr    *expression
+	value   cty.Value      // unknown as far as it is made of resources
+	dynamic bool           // made of resources
+	maker   engine.Address // one of these blocks
+	sites   []site         // those that it names itself
+	state   evaluation
+	typed   bool // evaluated as far as types go
 }
 
-func (l *loader) declareLocals(blk *hclsyntax.Block) {
-	for _, nested := range blk.Body.Blocks {
-		l.fault(nested.DefRange(), "Block in locals", "A locals block has only lines such as name = value.")
-	}
-	for _, a := range attributes(blk.Body) {
-		if first, ok := l.locals[a.Name]; ok {
-			l.fault(a.NameRange, "Duplicate local", fmt.Sprintf("local.%s is declared twice, first at %s. Rename one.", a.Name, first.attr.SrcRange))
-			continue
-		}
-		l.locals[a.Name] = &local{attr: a}
-	}
-}
+// evaluation says how far a local is.
+type evaluation int
 
-// localValues evaluates all locals, each after those that it refers to. One
-// that is made of resources is unknown here; loader.dynamic lists those.
+const (
+	pending evaluation = iota
+	underWay
+	done
+)
+
+// localValues evaluates all locals, each after those that it refers to.
 func (l *loader) localValues() map[string]cty.Value {
-	values := map[string]cty.Value{}
-	l.scope.Variables["local"] = cty.EmptyObjectVal
-	for _, name := range slices.Sorted(maps.Keys(l.locals)) {
-		l.evalLocal(name, nil)
+	names := slices.Sorted(maps.Keys(l.locals))
+	for _, name := range names {
+		loc := l.locals[name]
+		loc.expr = l.examine(loc.attr.Expr, where{})
 	}
-	for name, loc := range l.locals {
-		values[name] = loc.value
+	values := make(map[string]cty.Value, len(names))
+	for _, name := range names {
+		l.evalLocal(l.locals[name], nil)
+		values[name] = l.locals[name].value
 	}
 	return values
 }
 
-func (l *loader) evalLocal(name string, path []string) {
-	loc := l.locals[name]
-	if loc.state == 2 {
+func (l *loader) evalLocal(loc *local, path []string) {
+	switch loc.state {
+	case done:
+		return
+	case underWay:
+		loop := append(path[slices.Index(path, loc.name):], loc.name)
+		l.fault(loc.attr.Expr.Range(), "Locals in a circle", fmt.Sprintf("local.%s is made of itself: local.%s. Give one of them a value of its own.", loc.name, strings.Join(loop, " → local.")))
+		loc.value, loc.state = cty.DynamicVal, done
 		return
 	}
-	if loc.state == 1 {
-		loop := append(path[slices.Index(path, name):], name)
-		l.fault(loc.attr.Expr.Range(), "Locals in a circle", fmt.Sprintf("local.%s is made of itself: local.%s. Give one of them a value of its own.", name, strings.Join(loop, " → local.")))
-		loc.value, loc.state = cty.DynamicVal, 2
-		return
-	}
-	loc.state = 1
+	loc.state = underWay
 	deps := map[string]cty.Value{}
-	for _, t := range loc.attr.Expr.Variables() {
-		if t.RootName() != "local" || len(t) < 2 {
-			continue
-		}
-		if dep := attrName(t[1]); l.locals[dep] != nil {
-			l.evalLocal(dep, append(path, name))
-			deps[dep] = l.locals[dep].value
+	for _, u := range loc.expr.locals {
+		l.evalLocal(u.local, append(path, loc.name))
+		deps[u.local.name] = u.local.value
+		if u.local.dynamic {
+			loc.dynamic, loc.maker = true, u.local.maker
 		}
 	}
-	if loc.state == 2 { // found to be part of a circle
+	if loc.state == done { // found to be part of a circle
 		return
 	}
-	loc.state = 2
-	loc.value = cty.DynamicVal
-	sites, ds := l.sitesOf(loc.attr.Expr, nil, nil)
-	if ds.HasErrors() {
-		l.diags = append(l.diags, ds...)
+	loc.state, loc.value = done, cty.DynamicVal
+	if len(loc.expr.uses) > 0 {
+		loc.dynamic, loc.maker = true, loc.expr.uses[0].block.addr()
+	}
+	if loc.dynamic || loc.expr.broken {
 		return
 	}
 	ctx := l.scope.NewChild()
-	ctx.Variables = resourceValues(sites, noValues{})
-	ctx.Variables["local"] = cty.ObjectVal(deps)
-	v, hds := loc.attr.Expr.Value(ctx)
-	l.add(hds)
-	if !hds.HasErrors() {
+	ctx.Variables = map[string]cty.Value{"local": cty.ObjectVal(deps)}
+	v, ds := evaluate(loc.attr.Expr, ctx)
+	l.reportAll(convertDiags(ds))
+	if !ds.HasErrors() {
 		loc.value = v
 	}
-	if loc.sites = sites; len(sites) > 0 {
-		l.dynamic = append(l.dynamic, name)
+}
+
+// resolveLocals finds what the locals that are made of resources use, and
+// evaluates them as far as types go.
+func (l *loader) resolveLocals() {
+	for _, name := range slices.Sorted(maps.Keys(l.locals)) {
+		loc := l.locals[name]
+		for i := range loc.expr.uses {
+			s := l.siteOf(&loc.expr.uses[i], l.scope, nil)
+			loc.expr.broken = loc.expr.broken || s.lost
+			loc.sites = append(loc.sites, s)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.locals)) {
+		l.typeLocal(l.locals[name])
+	}
+}
+
+// typeLocal evaluates a local that is made of resources with what is known of
+// these before they are made, each after those that it refers to.
+func (l *loader) typeLocal(loc *local) {
+	if loc.typed || !loc.dynamic || loc.expr.broken {
+		return
+	}
+	loc.typed = true
+	deps := map[string]cty.Value{}
+	for _, u := range loc.expr.locals {
+		l.typeLocal(u.local)
+		deps[u.local.name] = u.local.value
+	}
+	ctx := l.scope.NewChild()
+	ctx.Variables = resources(loc.sites, nil, unmade{})
+	ctx.Variables["local"] = cty.ObjectVal(deps)
+	v, ds := evaluate(loc.attr.Expr, ctx)
+	l.reportAll(convertDiags(ds))
+	if !ds.HasErrors() {
+		loc.value = v
 	}
 }

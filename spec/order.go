@@ -1,11 +1,8 @@
 package spec
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
-	"github.com/dominikbraun/graph"
 	"github.com/flowctl/flowctl/engine"
 )
 
@@ -14,19 +11,14 @@ import (
 func (l *loader) order() {
 	decls := l.desired.Decls
 	slices.SortFunc(decls, func(a, b engine.Decl) int { return a.Address.Compare(b.Address) })
-	at := make(map[engine.Address]int, len(decls))
-	for i, d := range decls {
-		at[d.Address] = i
-	}
-	edges := l.edges(decls, at)
-	sorted := topological(edges)
-	if len(sorted) < len(decls) {
-		l.reportCycles(decls, edges)
+	g := l.dependencies(decls)
+	if len(g.sorted()) < len(decls) {
+		l.reportCycles(decls, g)
 		return
 	}
-	l.promoteServing(decls, edges, at)
+	l.promoteServing(decls, g)
 	out := make([]engine.Decl, len(decls))
-	for i, d := range sorted {
+	for i, d := range g.sorted() {
 		out[i] = decls[d]
 	}
 	l.desired.Decls = out
@@ -38,48 +30,64 @@ type edge struct {
 	source engine.Range
 }
 
-// edges lists, for each declaration, what must be planned before it: its needs,
-// and for a function its machines.
-func (l *loader) edges(decls []engine.Decl, at map[engine.Address]int) [][]edge {
-	edges := make([][]edge, len(decls))
+// dependencies is the graph of what must be planned before what: edges by the
+// number of the declaration that they start from.
+type dependencies [][]edge
+
+// dependencies lists, for each declaration, its needs, and for a function its
+// machines.
+func (l *loader) dependencies(decls []engine.Decl) dependencies {
+	at := numbers(decls)
+	g := make(dependencies, len(decls))
 	for i, d := range decls {
 		for _, n := range d.Needs {
-			if n.Kind != engine.Member {
-				edges[i] = append(edges[i], edge{at[n.Target.Group()], n.Source})
+			if to, ok := at[n.Target.Group()]; ok && n.Kind != engine.Member {
+				g[i] = append(g[i], edge{to, n.Source})
 			}
 		}
 	}
 	for _, f := range l.desired.Functions {
 		from := at[f.Address]
-		source := rangeOf(attrRange(l.groups[f.Address].block, "on"))
+		source := rangeOf(l.groups[f.Address].block.attribute("on"))
 		for _, on := range f.On {
-			edges[from] = append(edges[from], edge{at[on], source})
+			if to, ok := at[on]; ok {
+				g[from] = append(g[from], edge{to, source})
+			}
 		}
 	}
-	return edges
+	return g
 }
 
-// topological sorts by counting open edges, always taking the smallest number
-// that is free; what is on a cycle is left out. O(V+E) but for the heap.
-func topological(edges [][]edge) []int {
-	open := make([]int, len(edges))
-	users := make([][]int, len(edges))
-	for from, es := range edges {
-		open[from] = len(es)
-		for _, e := range es {
+func numbers(decls []engine.Decl) map[engine.Address]int {
+	at := make(map[engine.Address]int, len(decls))
+	for i, d := range decls {
+		at[d.Address] = i
+	}
+	return at
+}
+
+// sorted lists the declarations level by level, each after those that it needs,
+// by counting open edges. What is on a cycle, or needs what is, is left out.
+func (g dependencies) sorted() []int {
+	open := make([]int, len(g))
+	users := make([][]int, len(g))
+	for from, edges := range g {
+		open[from] = len(edges)
+		for _, e := range edges {
 			users[e.to] = append(users[e.to], from)
 		}
 	}
-	var level, sorted []int
+	var level []int
 	for i, n := range open {
 		if n == 0 {
 			level = append(level, i)
 		}
 	}
+	sorted := make([]int, 0, len(g))
 	for len(level) > 0 {
+		sorted = append(sorted, level...)
 		var next []int
 		for _, i := range level {
-			sorted = append(sorted, i)
 			for _, u := range users[i] {
 				if open[u]--; open[u] == 0 {
 					next = append(next, u)
@@ -92,126 +100,101 @@ func topological(edges [][]edge) []int {
 	return sorted
 }
 
-// reportCycles names each cycle with the source of every edge on it.
-func (l *loader) reportCycles(decls []engine.Decl, edges [][]edge) {
-	g := graph.New(func(i int) int { return i }, graph.Directed())
-	for i := range decls {
-		_ = g.AddVertex(i)
-	}
-	for from, es := range edges {
-		for _, e := range es {
-			_ = g.AddEdge(from, e.to) // a second edge between the same two is refused, which is as well
+// components numbers the strongly connected components of g (Tarjan 1972, with
+// a stack of its own, since a chain may be long): declarations that need each
+// other, by whatever way, have the same number.
+func (g dependencies) components() []int {
+	type frame struct{ v, next int }
+	number := make([]int, len(g)) // order of discovery, from 1
+	low := make([]int, len(g))
+	component := make([]int, len(g)) // from 1
+	var stack []int
+	found, count := 0, 0
+	for root := range g {
+		if number[root] != 0 {
+			continue
 		}
-	}
-	components, err := graph.StronglyConnectedComponents(g)
-	if err != nil {
-		panic("bug: " + err.Error())
-	}
-	for _, c := range components {
-		slices.Sort(c)
-	}
-	slices.SortFunc(components, slices.Compare)
-	for _, c := range components {
-		if len(c) > 1 {
-			l.reportCycle(decls, edges, c)
-		}
-	}
-}
-
-// reportCycle finds a shortest way from the first member of a component back to
-// itself.
-func (l *loader) reportCycle(decls []engine.Decl, edges [][]edge, members []int) {
-	in := map[int]bool{}
-	for _, m := range members {
-		in[m] = true
-	}
-	start := members[0]
-	came := map[int]struct {
-		from int
-		e    edge
-	}{}
-	queue := []int{start}
-	for len(queue) > 0 {
-		v := queue[0]
-		queue = queue[1:]
-		for _, e := range edges[v] {
-			if _, seen := came[e.to]; seen || !in[e.to] {
+		frames := []frame{{v: root}}
+		for len(frames) > 0 {
+			f := &frames[len(frames)-1]
+			v := f.v
+			if f.next == 0 && number[v] == 0 {
+				found++
+				number[v], low[v] = found, found
+				stack = append(stack, v)
+			}
+			if f.next < len(g[v]) {
+				to := g[v][f.next].to
+				f.next++
+				switch {
+				case number[to] == 0:
+					frames = append(frames, frame{v: to})
+				case component[to] == 0:
+					low[v] = min(low[v], number[to])
+				}
 				continue
 			}
-			came[e.to] = struct {
-				from int
-				e    edge
-			}{v, e}
-			if e.to == start {
-				queue = nil
-				break
+			frames = frames[:len(frames)-1]
+			if len(frames) > 0 {
+				up := frames[len(frames)-1].v
+				low[up] = min(low[up], low[v])
 			}
-			queue = append(queue, e.to)
+			if low[v] == number[v] {
+				count++
+				for {
+					w := stack[len(stack)-1]
+					stack = stack[:len(stack)-1]
+					component[w] = count
+					if w == v {
+						break
+					}
+				}
+			}
 		}
 	}
-	var lines []string
-	for v := start; ; {
-		c := came[v]
-		lines = append(lines, fmt.Sprintf("  %s needs %s (%s)", decls[c.from].Address, decls[v].Address, c.e.source))
-		if v = c.from; v == start {
-			break
-		}
-	}
-	slices.Reverse(lines)
-	source := came[start].e.source
-	l.diags = append(l.diags, engine.Diagnostic{
-		Summary: "Dependency cycle",
-		Detail:  "These blocks wait for each other, so none could ever be made:\n" + strings.Join(lines, "\n") + "\nRemove one of these references.",
-		Source:  &source,
-	})
+	return component
 }
 
 // promoteServing makes a need of a frontend wait for its backends, too, unless
-// one of these (by way of its function) waits for the one that has the need.
-func (l *loader) promoteServing(decls []engine.Decl, edges [][]edge, at map[engine.Address]int) {
+// these wait for the one that has the need, by whatever way. All needs of such
+// a circle wait for the frontends alone, so that its functions start together.
+func (l *loader) promoteServing(decls []engine.Decl, g dependencies) {
+	at := numbers(decls)
 	members := map[int][]int{}
 	for i, d := range decls {
 		for _, n := range d.Needs {
-			if n.Kind == engine.Member {
-				members[i] = append(members[i], at[n.Target])
+			if to, ok := at[n.Target]; ok && n.Kind == engine.Member {
+				members[i] = append(members[i], to)
 			}
 		}
 	}
+	wanted := slices.Clone(g) // as if all waited for the backends
+	eachFrontendNeed(decls, func(i int, n *engine.Need) {
+		for _, m := range members[at[n.Target]] {
+			wanted[i] = append(slices.Clip(wanted[i]), edge{m, n.Source})
+		}
+	})
+	component := wanted.components()
+	eachFrontendNeed(decls, func(i int, n *engine.Need) {
+		if slices.ContainsFunc(members[at[n.Target]], func(m int) bool { return component[m] == component[i] }) {
+			return
+		}
+		n.Kind = engine.Serving
+		for _, m := range members[at[n.Target]] {
+			g[i] = append(g[i], edge{m, n.Source})
+		}
+	})
+}
+
+// eachFrontendNeed calls f for each need of a frontend that another kind of
+// block has.
+func eachFrontendNeed(decls []engine.Decl, f func(decl int, n *engine.Need)) {
 	for i := range decls {
 		for j := range decls[i].Needs {
 			n := &decls[i].Needs[j]
-			if n.Target.Kind != engine.KindFrontend || n.Kind != engine.Made {
-				continue
-			}
-			front := at[n.Target]
-			if decls[i].Address.Kind == engine.KindFrontend || reaches(edges, members[front], i) {
-				continue
-			}
-			n.Kind = engine.Serving
-			for _, m := range members[front] {
-				edges[i] = append(edges[i], edge{m, n.Source})
+			if n.Target.Kind == engine.KindFrontend && n.Kind == engine.Made && decls[i].Address.Kind != engine.KindFrontend {
+				f(i, n)
 			}
 		}
 	}
-}
-
-// reaches reports whether one of the starts is or needs goal.
-func reaches(edges [][]edge, starts []int, goal int) bool {
-	seen := map[int]bool{}
-	stack := slices.Clone(starts)
-	for len(stack) > 0 {
-		v := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if v == goal {
-			return true
-		}
-		if seen[v] {
-			continue
-		}
-		seen[v] = true
-		for _, e := range edges[v] {
-			stack = append(stack, e.to)
-		}
-	}
-	return false
 }

@@ -1,0 +1,125 @@
+package spec
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+)
+
+// checkBody reports attributes and blocks of a body that its schema does not
+// have, without evaluating anything. It returns whether all is well.
+func (l *loader) checkBody(body *hclsyntax.Body, s *engine.Schema, what string, extra ...string) bool {
+	ok := true
+	for _, a := range attributes(body) {
+		ok = l.checkAttribute(a, s, what, extra) && ok
+	}
+	seen := map[string]hcl.Range{}
+	for _, blk := range body.Blocks {
+		if blk.Type == "timeouts" && slices.Contains(extra, blk.Type) {
+			continue // collectResource and examineBlocks see to it
+		}
+		ok = l.checkNested(blk, s, what, seen, extra) && ok
+	}
+	return ok
+}
+
+func (l *loader) checkAttribute(a *hclsyntax.Attribute, s *engine.Schema, what string, extra []string) bool {
+	known := s.Attribute(a.Name)
+	switch {
+	case known == nil && slices.Contains(extra, a.Name) && (a.Name == "timeouts" || a.Name == "validation"):
+		l.fault(a.NameRange, "Block expected", fmt.Sprintf("%[1]q is a block: write %[1]s { … } without the equals sign.", a.Name))
+	case known == nil && slices.Contains(extra, a.Name):
+		return true
+	case known == nil || known.Label:
+		l.fault(a.NameRange, "Unknown attribute", fmt.Sprintf("A %s block has no attribute %q.%s", what, a.Name, suggestAttribute(what, a.Name, s, extra)))
+	case known.Form == engine.BlockForm:
+		l.fault(a.NameRange, "Block expected", fmt.Sprintf("%q is a block: write %s without the equals sign.", a.Name, blockExample(known)))
+	case !known.Optional:
+		l.fault(a.NameRange, "Computed attribute", fmt.Sprintf("%q is filled in by flowctl. Remove the line; others may refer to the value.", a.Name))
+	default:
+		return true
+	}
+	return false
+}
+
+func (l *loader) checkNested(blk *hclsyntax.Block, s *engine.Schema, what string, seen map[string]hcl.Range, extra []string) bool {
+	known := s.Attribute(blk.Type)
+	switch {
+	case known == nil && slices.Contains(extra, blk.Type), known != nil && known.Form != engine.BlockForm:
+		l.fault(blk.TypeRange, "Attribute expected", fmt.Sprintf("%q is an attribute: write %s = and its value.", blk.Type, blk.Type))
+		return false
+	case known == nil:
+		l.fault(blk.TypeRange, "Unknown block type", fmt.Sprintf("A %s block has no %q blocks.%s", what, blk.Type, suggestAttribute(what, blk.Type, s, extra)))
+		return false
+	}
+	first, again := seen[blk.Type]
+	if again && !known.Repeated {
+		l.fault(blk.DefRange(), "Duplicate block", fmt.Sprintf("A %s block has one %s block; the first is at %s.", what, blk.Type, place(first)))
+		return false
+	}
+	seen[blk.Type] = blk.DefRange()
+	if len(blk.Labels) != len(labelsOf(known.Block)) {
+		l.fault(blk.DefRange(), "Wrong number of labels", fmt.Sprintf("Write %s.", blockExample(known)))
+		return false
+	}
+	return l.checkBody(blk.Body, known.Block, blk.Type)
+}
+
+func labelsOf(s *engine.Schema) []string {
+	var names []string
+	for i := range s.Attributes {
+		if s.Attributes[i].Label {
+			names = append(names, s.Attributes[i].Name)
+		}
+	}
+	return names
+}
+
+func blockExample(a *engine.Attribute) string {
+	if labels := labelsOf(a.Block); len(labels) > 0 {
+		return fmt.Sprintf("%s \"%s\" { … }", a.Name, labels[0])
+	}
+	return a.Name + " { … }"
+}
+
+// eachExpression calls f for every attribute of a body and its nested blocks
+// that the schema has, in the order of the schema. meta tells whether it
+// belongs to the block rather than to the resource's value.
+func eachExpression(body *hclsyntax.Body, s *engine.Schema, meta bool, f func(expr hclsyntax.Expression, a *engine.Attribute, meta bool)) {
+	for i := range s.Attributes {
+		a := &s.Attributes[i]
+		if a.Form == engine.BlockForm {
+			for _, blk := range body.Blocks {
+				if blk.Type == a.Name {
+					eachExpression(blk.Body, a.Block, meta || a.Meta, f)
+				}
+			}
+			continue
+		}
+		if written := body.Attributes[a.Name]; written != nil && a.Optional && !a.Label {
+			f(written.Expr, a, meta || a.Meta)
+		}
+	}
+}
+
+// static checks and decodes a body whose attributes must be known, into a
+// struct whose schema it has.
+func (l *loader) static(body *hclsyntax.Body, s *engine.Schema, what string, in where, into any, extra ...string) (d *decoder, ok bool) {
+	ok = l.checkBody(body, s, what, extra...)
+	eachExpression(body, s, false, func(expr hclsyntax.Expression, _ *engine.Attribute, _ bool) {
+		ok = !l.examine(expr, in).broken && ok
+	})
+	d = &decoder{loader: l, values: l.scope, loading: true}
+	if into == nil {
+		return d, ok
+	}
+	v := d.all(body, s, body.SrcRange, true)
+	l.reportAll(d.diags)
+	if err := engine.Decode(v, into); err != nil {
+		panic("bug: " + err.Error())
+	}
+	return d, ok && !d.diags.HasErrors()
+}

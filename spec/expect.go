@@ -1,0 +1,167 @@
+package spec
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// reference evaluates an attribute that refers to one block, or to several.
+func (d *decoder) reference(expr hclsyntax.Expression, a *engine.Attribute) cty.Value {
+	if d.refs == nil {
+		d.refs = d.loader.scope.NewChild()
+		if d.instance != nil {
+			d.refs = d.instance.scope().NewChild()
+		}
+		d.refs.Variables = d.loader.refs
+	}
+	v, ds := evaluate(expr, d.refs)
+	d.diags = append(d.diags, convertDiags(ds)...)
+	if ds.HasErrors() {
+		return cty.UnknownVal(a.Type)
+	}
+	v, _ = v.UnmarkDeep()
+	if v.IsNull() {
+		return cty.NullVal(a.Type)
+	}
+	if !v.IsWhollyKnown() { // made of a block that has a fault of its own
+		return cty.UnknownVal(a.Type)
+	}
+	many := a.Type.IsListType()
+	addrs, ok := addressesIn(v, many)
+	if !ok {
+		d.fault(expr.Range(), "Reference expected", fmt.Sprintf("%q expects a reference to a block, such as %s.NAME, without quotes.%s", a.Name, exampleKind(a), keyHelp(v)))
+		return cty.UnknownVal(a.Type)
+	}
+	var texts []cty.Value
+	seen := make(map[engine.Address]bool, len(addrs))
+	for _, addr := range addrs {
+		if a.Refs != nil && !slices.Contains(a.Refs, addr.Kind) {
+			d.fault(expr.Range(), "Wrong kind of block", fmt.Sprintf("%q expects a %s, but %s is none.", a.Name, kindList(a.Refs), addr))
+			return cty.UnknownVal(a.Type)
+		}
+		if !seen[addr] {
+			seen[addr] = true
+			texts = append(texts, cty.StringVal(addr.String()))
+		}
+	}
+	switch {
+	case !many:
+		return texts[0]
+	case len(texts) == 0:
+		return cty.ListValEmpty(cty.String)
+	default:
+		return cty.ListVal(texts)
+	}
+}
+
+// addressesIn reads the blocks that a value refers to: one, or with many also a
+// list, or all instances of a block with for_each.
+func addressesIn(v cty.Value, many bool) ([]engine.Address, bool) {
+	t := v.Type()
+	switch {
+	case v.IsNull():
+		return nil, false
+	case t.Equals(refType):
+		return []engine.Address{*v.EncapsulatedValue().(*engine.Address)}, true
+	case !many || !(t.IsCollectionType() || t.IsTupleType() || t.IsObjectType()):
+		return nil, false
+	}
+	var all []engine.Address
+	for it := v.ElementIterator(); it.Next(); {
+		_, e := it.Element()
+		some, ok := addressesIn(e, true)
+		if !ok {
+			return nil, false
+		}
+		all = append(all, some...)
+	}
+	return all, true
+}
+
+// keyHelp says how to pick one of a block with for_each, where v is them all.
+func keyHelp(v cty.Value) string {
+	if !v.Type().IsObjectType() {
+		return ""
+	}
+	for it := v.ElementIterator(); it.Next(); {
+		k, e := it.Element()
+		if e.Type().Equals(refType) {
+			return fmt.Sprintf(" The block has for_each: pick one instance, such as [%q] or [each.key].", k.AsString())
+		}
+	}
+	return ""
+}
+
+func exampleKind(a *engine.Attribute) engine.Kind {
+	if len(a.Refs) > 0 {
+		return a.Refs[0]
+	}
+	return engine.KindFunction
+}
+
+func kindList(kinds []engine.Kind) string {
+	words := make([]string, len(kinds))
+	for i, k := range kinds {
+		words[i] = string(k)
+	}
+	return strings.Join(words, " or ")
+}
+
+// expectation says in words what an attribute takes.
+func expectation(a *engine.Attribute) string {
+	switch {
+	case a.Form == engine.SizeForm:
+		return `a size such as "512MiB"`
+	case a.Form == engine.DurationForm:
+		return `a duration such as "30s"`
+	case a.Enum != nil:
+		return "one of " + enumerate(quoted(a.Enum), "")
+	case a.Type == cty.Number && a.Whole:
+		return "a whole number"
+	case a.Type == cty.Bool:
+		return "true or false"
+	case a.Type.IsListType():
+		return fmt.Sprintf("a list of %ss, such as [%s]", a.Type.ElementType().FriendlyName(), sample(a.Type.ElementType()))
+	case a.Type.IsMapType():
+		return fmt.Sprintf("a map of %ss, such as { NAME = %s }", a.Type.ElementType().FriendlyName(), sample(a.Type.ElementType()))
+	case a.Type.IsObjectType():
+		return fmt.Sprintf("an object, such as %s.NAME", a.Name)
+	default:
+		return article(a.Type.FriendlyName())
+	}
+}
+
+func sample(t cty.Type) string {
+	if t == cty.Number {
+		return "1"
+	}
+	return `"text"`
+}
+
+// mismatch adds to an expectation what there is instead.
+func mismatch(v cty.Value, err error) string {
+	if v.Type().IsPrimitiveType() || v.Type() == cty.DynamicPseudoType {
+		return ""
+	}
+	return ": " + err.Error()
+}
+
+func quoted(words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = fmt.Sprintf("%q", w)
+	}
+	return out
+}
+
+func article(s string) string {
+	if s != "" && strings.ContainsRune("aeiou", rune(s[0])) {
+		return "an " + s
+	}
+	return "a " + s
+}

@@ -1,0 +1,198 @@
+package spec
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/agext/levenshtein"
+	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty/function"
+)
+
+// synonyms are names that users of other tools try first.
+var synonyms = map[string]map[string]string{
+	"vm":         {"replicas": "count", "cpu": "cpus", "vcpus": "cpus", "vcpu": "cpus", "cores": "cpus", "ram": "memory", "size": "memory", "tags": "labels"},
+	"host":       {"cpu": "cpus", "ram": "memory", "connection": "engine", "tags": "labels"},
+	"function":   {"count": "replicas", "scale": "replicas", "command": "exec", "cmd": "exec", "args": "exec", "environment": "env", "machine": "on", "host": "on", "vm": "on", "cpus": "cpu", "ports": "port", "healthcheck": "health", "readiness": "health", "tags": "labels"},
+	"frontend":   {"bind": "listen", "port": "listen", "backend": "to", "target": "to", "function": "to", "algorithm": "balance", "policy": "balance"},
+	"route":      {"target": "to", "function": "to", "backend": "to", "prefix": "strip_prefix"},
+	"split":      {"target": "to", "function": "to", "percent": "weight"},
+	"scaling":    {"function": "target", "vm": "target", "minimum": "min", "maximum": "max", "interval": "every"},
+	"metric":     {"type": "source", "utilization": "utilisation", "threshold": "target"},
+	"task":       {"command": "exec", "cmd": "exec", "run": "exec", "url": "http", "trigger": "triggers", "stage": "phase"},
+	"image":      {"name": "ref", "image": "ref", "dockerfile": "build", "file": "archive", "tag": "ref"},
+	"network":    {"subnet": "cidr", "address": "cidr", "range": "cidr"},
+	"health":     {"path": "http", "url": "http", "port": "tcp", "command": "exec", "period": "interval"},
+	"update":     {"surge": "max_surge", "unavailable": "max_unavailable"},
+	"flow":       {"name": "the flow's label: flow \"NAME\" { … }"},
+	"variable":   {"value": "default", "doc": "description"},
+	"output":     {"doc": "description"},
+	"validation": {"message": "error_message", "error": "error_message", "rule": "condition"},
+}
+
+// lessons answer names that mean something in other tools but have no
+// counterpart of one name here.
+var lessons = map[string]string{
+	"count":     "To make several, write for_each = toset([\"a\", \"b\"]); vm has count, and function has replicas.",
+	"lifecycle": "There are no lifecycle settings: a replacement is made before the old one goes wherever that is possible.",
+	"dynamic":   "There are no dynamic blocks: write the nested blocks out, or use for_each on the block.",
+	"alias":     "Only provider blocks have an alias.",
+}
+
+// blockLessons does the same for types of blocks.
+var blockLessons = map[string]string{
+	"resource":  `Name the kind itself: vm "name" { … } or function "name" { … }.`,
+	"data":      "What exists already is a host, or comes in through a variable.",
+	"module":    "A flow is one folder: put several *.hcl files into it.",
+	"terraform": `Its settings belong into flow "name" { … }.`,
+	"import":    "A spec says what there should be; what is in the state is changed on the command line.",
+	"moved":     "A spec says what there should be; what is in the state is changed on the command line.",
+	"removed":   "Remove the block of what should go; what is in the state is changed on the command line.",
+	"backend":   "Backends follow from a frontend's to and route; there is nothing to declare.",
+	"route":     "A route belongs inside of a frontend block.",
+	"metric":    "A metric belongs inside of a scaling block.",
+	"health":    "A health block belongs inside of a function or frontend block.",
+}
+
+var blockSynonyms = map[string]string{
+	"machine": "vm", "node": "vm", "server": "vm", "instance": "vm", "virtual_machine": "vm",
+	"container": "function", "service": "function", "app": "function", "deployment": "function", "lambda": "function",
+	"loadbalancer": "frontend", "load_balancer": "frontend", "lb": "frontend", "listener": "frontend", "proxy": "frontend", "ingress": "frontend",
+	"autoscaling": "scaling", "autoscaler": "scaling", "scaler": "scaling", "scale": "scaling",
+	"job": "task", "step": "task", "var": "variable", "input": "variable", "net": "network", "subnet": "network",
+}
+
+func suggestBlockType(name string) string {
+	if lesson := blockLessons[name]; lesson != "" {
+		return " " + lesson
+	}
+	if better := blockSynonyms[strings.ToLower(name)]; better != "" {
+		return fmt.Sprintf(" Did you mean %s?", better)
+	}
+	return didYouMean(name, BlockTypes(), "")
+}
+
+func suggestAttribute(what, name string, s *engine.Schema, extra []string) string {
+	if better := synonyms[what][name]; better != "" {
+		return fmt.Sprintf(" Did you mean %s?", better)
+	}
+	known := slices.Clone(extra)
+	for _, a := range s.Attributes {
+		if a.Optional && !a.Label {
+			known = append(known, a.Name)
+		}
+	}
+	if n := nearest(name, known); n == "" && lessons[name] != "" {
+		return " " + lessons[name]
+	}
+	return didYouMean(name, known, "")
+}
+
+const (
+	clocks = "Its value would differ in every plan, which could then never be empty. Pass it in as a variable."
+	env    = "A spec does not read the environment. Declare a variable: " + EnvPrefix + "NAME sets it."
+)
+
+// foreignFunctions answers functions that other tools have.
+var foreignFunctions = map[string]string{
+	"timestamp": clocks, "plantimestamp": clocks, "uuid": clocks, "bcrypt": clocks, "rand": clocks, "now": clocks,
+	"env": env, "getenv": env,
+	"yamldecode": "Use jsondecode.", "yamlencode": "Use jsonencode, whose output is YAML, too.",
+	"list": "Write [a, b].", "map": "Write { a = b }.", "len": "Did you mean length?", "size": "Did you mean length?",
+}
+
+func suggestFunction(name string, known map[string]function.Function) string {
+	if lesson := foreignFunctions[name]; lesson != "" {
+		return " " + lesson
+	}
+	if n := nearest(name, slices.Sorted(maps.Keys(known))); n != "" {
+		return fmt.Sprintf(" Did you mean %s?", n)
+	}
+	return " The language reference lists them all."
+}
+
+// unknownRoot is what to say of a name that a path begins with.
+func unknownRoot(name string) string {
+	detail := fmt.Sprintf("Nothing is called %q.", name)
+	switch name {
+	case "path":
+		return detail + " The folder of the spec is flow.dir."
+	case "terraform":
+		return detail + " The name of the flow is flow.name."
+	case "count":
+		return detail + " In a block with for_each there are each.key and each.value; a replica finds its own number in FLOWCTL_ADDRESS."
+	case "self":
+		return detail + " A block cannot refer to itself; a replica finds its address in FLOWCTL_ADDRESS and its port in PORT."
+	}
+	known := []string{"var", "local", "each", "flow"}
+	for _, k := range engine.BlockKinds {
+		known = append(known, string(k))
+	}
+	better := nearest(name, known)
+	if s := blockSynonyms[name]; better == "" && s != "" && s != "variable" {
+		better = s
+	}
+	if better != "" {
+		return detail + fmt.Sprintf(" Did you mean %s?", better)
+	}
+	return detail + fmt.Sprintf(" Write var.%[1]s for a variable, local.%[1]s for a local, kind.name for a block, or \"%[1]s\" for text.", name)
+}
+
+// nearest returns the name most like the given one, or "" if none is like it:
+// a third of the letters may differ, or the name may be cut short.
+func nearest(name string, known []string) string {
+	name = strings.ToLower(name)
+	best, least := "", min((len(name)+2)/3, 3)+1
+	for _, k := range known {
+		if d := len(k) - len(name); d >= least || -d >= least {
+			continue
+		}
+		if d := levenshtein.Distance(name, strings.ToLower(k), nil); d < least {
+			best, least = k, d
+		}
+	}
+	if best == "" && len(name) >= 2 {
+		for _, k := range known {
+			if !strings.HasPrefix(strings.ToLower(k), name) {
+				continue
+			}
+			if best != "" {
+				return ""
+			}
+			best = k
+		}
+	}
+	return best
+}
+
+// didYouMean ends a sentence about an unknown name: with the nearest known one,
+// or with all there are if they are few.
+func didYouMean(name string, known []string, prefix string) string {
+	if n := nearest(name, known); n != "" {
+		return fmt.Sprintf(" Did you mean %s%s?", prefix, n)
+	}
+	switch {
+	case len(known) == 0:
+		return " There are none."
+	case len(known) == 1:
+		return " There is " + prefix + known[0] + "."
+	case len(known) <= 12:
+		return " There are " + enumerate(known, prefix) + "."
+	default:
+		return ""
+	}
+}
+
+// enumerate writes "a", "a and b" or "a, b and c".
+func enumerate(words []string, prefix string) string {
+	full := make([]string, len(words))
+	for i, w := range words {
+		full[i] = prefix + w
+	}
+	if len(full) == 1 {
+		return full[0]
+	}
+	return strings.Join(full[:len(full)-1], ", ") + " and " + full[len(full)-1]
+}
