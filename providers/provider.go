@@ -116,6 +116,18 @@ type Prober interface {
 	Probe(ctx context.Context, o engine.Object) error
 }
 
+// Sizer tells the capacity of a machine that exists without flowctl.
+type Sizer interface {
+	Capacity(ctx context.Context, a engine.Address) (engine.Capacity, error)
+}
+
+// Cleaner removes what is left of objects that do not exist any more: folders,
+// processes that outlived their keeper. With all it removes everything that
+// carries the flow's labels, for the end of a destroy.
+type Cleaner interface {
+	Clean(ctx context.Context, all bool) error
+}
+
 // Meter reports what objects use, as far as they are of this provider.
 type Meter interface {
 	Usage(ctx context.Context, objects []engine.Object) ([]Usage, error)

@@ -1,0 +1,449 @@
+package view
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Plan renders a plan in Terraform's manner. Instances of one group that change
+// alike share one entry.
+func Plan(p engine.Plan, s Style) string {
+	var b strings.Builder
+	entries := collect(p)
+	shown := 0
+	for _, e := range entries {
+		if e.first.Action == engine.NoOp && len(e.first.Leftovers) == 0 {
+			continue
+		}
+		if shown == 0 {
+			b.WriteString("flowctl will do the following:\n\n")
+		}
+		shown++
+		e.write(&b, p, s)
+	}
+	writeHolds(&b, p, s)
+	writeSizes(&b, p, s)
+	writeOutputs(&b, p, s)
+	b.WriteString(summary(p, s))
+	return b.String()
+}
+
+// entry is one change, or several of one group that are alike.
+type entry struct {
+	first engine.Change
+	all   []engine.Change
+}
+
+func collect(p engine.Plan) []entry {
+	var entries []entry
+	for _, c := range p.Changes {
+		if n := len(entries); n > 0 && alike(entries[n-1].first, c) {
+			entries[n-1].all = append(entries[n-1].all, c)
+			continue
+		}
+		entries = append(entries, entry{c, []engine.Change{c}})
+	}
+	return entries
+}
+
+// alike reports whether two changes can share an entry. What is wanted of the
+// instances of a group is the same, but for their machines.
+func alike(a, b engine.Change) bool {
+	return a.Address.Group() == b.Address.Group() && a.Address != a.Address.Group() && a.Action == b.Action && a.Why == b.Why &&
+		a.Hold == b.Hold && a.CreateFirst == b.CreateFirst && len(a.Leftovers) == len(b.Leftovers) &&
+		slices.Equal(a.Changed, b.Changed) && slices.Equal(a.ReplacePaths, b.ReplacePaths)
+}
+
+// sign is the mark of an action: Terraform's, with +/- for new before old.
+func sign(c engine.Change, s Style) string {
+	switch c.Action {
+	case engine.Create:
+		return s.good("  +")
+	case engine.Update:
+		return s.warn("  ~")
+	case engine.Replace:
+		if c.CreateFirst {
+			return s.good("+") + "/" + s.bad("-")
+		}
+		return s.bad("-") + "/" + s.good("+")
+	case engine.Delete:
+		return s.bad("  -")
+	case engine.Run:
+		return s.note("  >")
+	default:
+		return "   "
+	}
+}
+
+// names writes the addresses of an entry: "function.web[0..2, 5]".
+func (e entry) names() string {
+	if len(e.all) == 1 {
+		return e.first.Address.String()
+	}
+	var numbers []int
+	for _, c := range e.all {
+		n, _ := c.Address.Index()
+		numbers = append(numbers, n)
+	}
+	return e.first.Address.Group().String() + "[" + Ranges(numbers) + "]"
+}
+
+// Ranges writes sorted numbers as "0..2, 5".
+func Ranges(numbers []int) string {
+	var parts []string
+	for i := 0; i < len(numbers); {
+		j := i
+		for j+1 < len(numbers) && numbers[j+1] == numbers[j]+1 {
+			j++
+		}
+		switch {
+		case j == i:
+			parts = append(parts, fmt.Sprint(numbers[i]))
+		case j == i+1:
+			parts = append(parts, fmt.Sprintf("%d, %d", numbers[i], numbers[j]))
+		default:
+			parts = append(parts, fmt.Sprintf("%d..%d", numbers[i], numbers[j]))
+		}
+		i = j + 1
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (e entry) write(b *strings.Builder, p engine.Plan, s Style) {
+	c := e.first
+	if c.Address.Kind == engine.KindBackend {
+		e.writeBackend(b, s)
+		return
+	}
+	fmt.Fprintf(b, "  %s\n", s.dim("# ")+s.bold(e.names())+" "+verdict(c))
+	for _, line := range e.places(p) {
+		fmt.Fprintf(b, "  %s\n", s.dim("#   "+line))
+	}
+	for _, o := range c.Leftovers {
+		fmt.Fprintf(b, "  %s\n", s.dim(fmt.Sprintf("#   generation %d is left over and will be deleted (%s)", o.Gen, o.Lifecycle)))
+	}
+	if c.Action == engine.NoOp {
+		b.WriteByte('\n')
+		return
+	}
+	fmt.Fprintf(b, "%s %s\n", sign(c, s), e.names())
+	if c.Action != engine.Delete && c.Action != engine.Run {
+		writeBody(b, c, s)
+	}
+	b.WriteByte('\n')
+}
+
+// verdict says in words what happens.
+func verdict(c engine.Change) string {
+	text := map[engine.Action]string{
+		engine.Create: "will be created", engine.Update: "will be updated in place",
+		engine.Delete: "will be deleted", engine.Run: "will run", engine.NoOp: "stays",
+	}[c.Action]
+	if c.Action == engine.Replace {
+		text = "must be replaced, the old one leaves first"
+		if c.CreateFirst {
+			text = "must be replaced, the new one starts first"
+		}
+	}
+	if c.Address.Kind == engine.KindTask && c.Action != engine.Delete {
+		text = "will run"
+	}
+	if c.Why != "" {
+		text += ": " + c.Why
+	}
+	return text
+}
+
+// places tells on which machines the replicas of an entry go.
+func (e entry) places(p engine.Plan) []string {
+	if e.first.Address.Kind != engine.KindFunction || e.first.Action == engine.Delete {
+		return nil
+	}
+	on := map[engine.Address][]int{}
+	from := map[engine.Address]bool{}
+	for _, c := range e.all {
+		i, ok := slices.BinarySearchFunc(p.Placings, c.Address, func(pl engine.Placing, a engine.Address) int { return pl.Replica.Compare(a) })
+		if !ok {
+			continue
+		}
+		n, _ := c.Address.Index()
+		pl := p.Placings[i]
+		on[pl.Machine] = append(on[pl.Machine], n)
+		if !pl.Was.IsZero() && pl.Was != pl.Machine {
+			from[pl.Was] = true
+		}
+	}
+	var parts []string
+	for _, m := range slices.SortedFunc(maps.Keys(on), engine.Address.Compare) {
+		if len(e.all) == 1 {
+			parts = append(parts, "on "+m.String())
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("%s on %s", Ranges(on[m]), m))
+	}
+	line := strings.Join(parts, "; ")
+	if len(from) > 0 {
+		var left []string
+		for _, m := range slices.SortedFunc(maps.Keys(from), engine.Address.Compare) {
+			left = append(left, m.String())
+		}
+		line += " (from " + strings.Join(left, ", ") + ")"
+	}
+	return []string{line}
+}
+
+// writeBackend writes a backend's change on one line: it follows from others.
+func (e entry) writeBackend(b *strings.Builder, s Style) {
+	frontend, replica := e.first.Address.Membership()
+	does := map[engine.Action]string{
+		engine.Create: "joins", engine.Update: "is put right in", engine.Delete: "leaves, drained,",
+		engine.Replace: "changes places with its successor in", engine.NoOp: "has a leftover in",
+	}[e.first.Action]
+	r := entry{first: engine.Change{Address: replica}}
+	for _, c := range e.all {
+		_, x := c.Address.Membership()
+		r.all = append(r.all, engine.Change{Address: x})
+	}
+	line := fmt.Sprintf("%s %s %s %s", sign(e.first, s), r.names(), does, frontend)
+	if why := e.first.Why; why != "" && e.first.Action != engine.Create {
+		line += s.dim(" (" + why + ")")
+	}
+	b.WriteString(line + "\n\n")
+}
+
+// writeBody writes the attributes of a change.
+func writeBody(b *strings.Builder, c engine.Change, s Style) {
+	planned := engine.Mark(c.Planned, c.Sensitive)
+	if c.Action == engine.Create || c.Prior == nil {
+		writeNew(b, c.Address.Kind, planned, s)
+		return
+	}
+	prior := engine.Mark(c.Prior.Value, merged(c.Sensitive, c.Prior.Sensitive))
+	width := 0
+	for _, name := range c.Changed {
+		width = max(width, len(name))
+	}
+	for _, attr := range c.Changed {
+		forces := ""
+		if slices.Contains(c.ReplacePaths, attr) {
+			forces = s.bad("  # forces replacement")
+		}
+		writeDiff(b, attr, width, prior.GetAttr(attr), planned.GetAttr(attr), forces, s)
+	}
+	if rest := settable(c.Address.Kind) - len(c.Changed); rest > 0 && len(c.Changed) > 0 {
+		fmt.Fprintf(b, "        %s\n", s.dim(fmt.Sprintf("# (%d unchanged attributes hidden)", rest)))
+	}
+}
+
+func merged(a, b []string) []string {
+	all := append(slices.Clone(a), b...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func settable(k engine.Kind) int {
+	n := 0
+	for _, a := range engine.ValueSchema(k).Attributes {
+		if !a.Meta {
+			n++
+		}
+	}
+	return n
+}
+
+// writeNew writes the attributes of a new object, but for those that are not
+// set or at their default.
+func writeNew(b *strings.Builder, k engine.Kind, v cty.Value, s Style) {
+	schema := engine.ValueSchema(k)
+	width, defaults := 0, 0
+	var shown []engine.Attribute
+	for _, a := range schema.Attributes {
+		if a.Meta || a.Name == "machine" || a.Name == "machine_id" {
+			continue
+		}
+		x, _ := v.GetAttr(a.Name).Unmark()
+		switch {
+		case x.IsKnown() && (x.IsNull() || a.Repeated && x.LengthInt() == 0):
+		case a.Default != cty.NilVal && x.IsKnown() && x.RawEquals(a.Default):
+			defaults++
+		default:
+			shown = append(shown, a)
+			width = max(width, len(a.Name))
+		}
+	}
+	for _, a := range shown {
+		fmt.Fprintf(b, "      %s %-*s = %s\n", s.good("+"), width, a.Name, block(trim(v.GetAttr(a.Name), a.Block), "        "))
+	}
+	if defaults > 0 {
+		fmt.Fprintf(b, "        %s\n", s.dim(fmt.Sprintf("# (%d attributes at their defaults hidden)", defaults)))
+	}
+}
+
+// trim drops defaults and what is not set from a nested block.
+func trim(v cty.Value, s *engine.Schema) cty.Value {
+	if s == nil || v.IsMarked() || !v.IsKnown() || v.IsNull() {
+		return v
+	}
+	if v.Type().IsListType() {
+		var out []cty.Value
+		for _, e := range v.AsValueSlice() {
+			out = append(out, trim(e, s))
+		}
+		return cty.TupleVal(out)
+	}
+	attrs := v.AsValueMap()
+	for _, a := range s.Attributes {
+		x := attrs[a.Name]
+		if x.IsKnown() && !x.IsMarked() && (x.IsNull() || a.Default != cty.NilVal && x.RawEquals(a.Default) || a.Repeated && x.LengthInt() == 0) {
+			delete(attrs, a.Name)
+		}
+	}
+	return cty.ObjectVal(attrs)
+}
+
+// writeDiff writes one changed attribute; maps entry by entry.
+func writeDiff(b *strings.Builder, attr string, width int, was, is cty.Value, forces string, s Style) {
+	if !isMap(was) || !isMap(is) {
+		fmt.Fprintf(b, "      %s %-*s = %s -> %s%s\n", s.warn("~"), width, attr, inline(was), inline(is), forces)
+		return
+	}
+	fmt.Fprintf(b, "      %s %-*s = {%s\n", s.warn("~"), width, attr, forces)
+	old, now := was.AsValueMap(), is.AsValueMap()
+	keys := map[string]bool{}
+	for k := range old {
+		keys[k] = true
+	}
+	for k := range now {
+		keys[k] = true
+	}
+	same := 0
+	for _, k := range slices.Sorted(maps.Keys(keys)) {
+		o, had := old[k]
+		n, has := now[k]
+		switch {
+		case !had:
+			fmt.Fprintf(b, "          %s %s = %s\n", s.good("+"), name(k), inline(n))
+		case !has:
+			fmt.Fprintf(b, "          %s %s = %s\n", s.bad("-"), name(k), inline(o))
+		case equal(o, n):
+			same++
+		default:
+			fmt.Fprintf(b, "          %s %s = %s -> %s\n", s.warn("~"), name(k), inline(o), inline(n))
+		}
+	}
+	if same > 0 {
+		fmt.Fprintf(b, "            %s\n", s.dim(fmt.Sprintf("# (%d unchanged entries hidden)", same)))
+	}
+	b.WriteString("        }\n")
+}
+
+func isMap(v cty.Value) bool {
+	return !v.IsMarked() && v.Type().IsMapType() && v.IsKnown() && !v.IsNull()
+}
+
+// equal compares values that may be sensitive.
+func equal(a, b cty.Value) bool {
+	x, _ := a.UnmarkDeep()
+	y, _ := b.UnmarkDeep()
+	return x.RawEquals(y)
+}
+
+func writeHolds(b *strings.Builder, p engine.Plan, s Style) {
+	n := 0
+	for _, c := range p.Changes {
+		if c.Hold != "" && c.Hold != "not targeted" {
+			fmt.Fprintf(b, "  %s %s is left alone: %s\n", s.warn("!"), c.Address, c.Hold)
+			n++
+		}
+	}
+	if n > 0 {
+		b.WriteByte('\n')
+	}
+}
+
+// writeSizes tells the sizes of groups that the loop owns.
+func writeSizes(b *strings.Builder, p engine.Plan, s Style) {
+	if len(p.Sizes) == 0 || p.Empty() {
+		return
+	}
+	for _, g := range p.Sizes {
+		fmt.Fprintf(b, "  %s %s\n", s.dim("#"), SizeText(g))
+	}
+	b.WriteByte('\n')
+}
+
+// SizeText says the size of an autoscaled group.
+func SizeText(g engine.GroupSize) string {
+	return fmt.Sprintf("%s: %d (autoscaled, %d..%d)", g.Group, g.Size, g.Bounds.Min, g.Bounds.Max)
+}
+
+func writeOutputs(b *strings.Builder, p engine.Plan, s Style) {
+	n := 0
+	for _, o := range p.Outputs {
+		if !o.Changed() {
+			continue
+		}
+		if n == 0 {
+			b.WriteString("Outputs:\n")
+		}
+		n++
+		was, is := outputText(o.Before, o.Sensitive), outputText(o.After, o.Sensitive)
+		switch {
+		case o.Before == cty.NilVal:
+			fmt.Fprintf(b, "  %s %s = %s\n", s.good("+"), o.Name, is)
+		case o.After == cty.NilVal:
+			fmt.Fprintf(b, "  %s %s = %s\n", s.bad("-"), o.Name, was)
+		default:
+			fmt.Fprintf(b, "  %s %s = %s -> %s\n", s.warn("~"), o.Name, was, is)
+		}
+	}
+	if n > 0 {
+		b.WriteByte('\n')
+	}
+}
+
+func outputText(v cty.Value, sensitive bool) string {
+	switch {
+	case v == cty.NilVal:
+		return ""
+	case sensitive:
+		return sensitiveText
+	default:
+		return inline(v)
+	}
+}
+
+// summary counts what a plan does, in all and for each phase.
+func summary(p engine.Plan, s Style) string {
+	all, phases := p.Summarise()
+	if p.Empty() && all.Run == 0 {
+		if p.Destroy {
+			return s.good("Nothing to destroy.") + " The flow has made nothing that is still there.\n"
+		}
+		return s.good("No changes.") + " What is there matches the spec.\n"
+	}
+	line := s.bold("Plan: ") + counts(all)
+	var parts []string
+	for _, ph := range engine.Phases {
+		if n := phases[ph].Add + phases[ph].Change + phases[ph].Replace + phases[ph].Destroy + phases[ph].Run; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", ph, n))
+		}
+	}
+	if len(parts) > 0 {
+		line += "\n      " + s.dim("by phase: "+strings.Join(parts, ", "))
+	}
+	return line + "\n"
+}
+
+func counts(n engine.Summary) string {
+	text := fmt.Sprintf("%d to add, %d to change, %d to replace, %d to destroy", n.Add, n.Change, n.Replace, n.Destroy)
+	if n.Run > 0 {
+		text += fmt.Sprintf(", %d to run", n.Run)
+	}
+	return text + "."
+}

@@ -1,0 +1,359 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/internal/agent"
+	"github.com/flowctl/flowctl/internal/daemon"
+	"github.com/flowctl/flowctl/providers"
+)
+
+func (l *Local) client(machine string) *agent.Client { return agent.NewClient(l.dir(machine)) }
+
+// find looks a program up: with a slash from the spec's folder on, else beside
+// flowctl and then on the PATH.
+func (l *Local) find(program string) (string, error) {
+	if strings.Contains(program, "/") {
+		if !filepath.IsAbs(program) {
+			program = filepath.Join(l.settings.SpecDir, program)
+		}
+		return look(program)
+	}
+	if path, err := look(filepath.Join(filepath.Dir(l.settings.Exe), program)); err == nil {
+		return path, nil
+	}
+	path, err := look(program)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(path)
+}
+
+func look(program string) (string, error) {
+	path, err := osexec.LookPath(program)
+	var e *osexec.Error
+	if errors.As(err, &e) {
+		err = e.Err
+	}
+	return path, err
+}
+
+func (l *Local) checkReplica(_ context.Context, a engine.Address, want engine.Replica, _ *engine.Replica) engine.Diagnostics {
+	if len(want.Exec) == 0 {
+		return engine.Diagnostics{{Summary: "Function without a program", Address: a,
+			Detail: fmt.Sprintf("%s runs on a machine of the local provider, which starts programs. Write exec = [\"program\", \"argument\"]; an image is for container runtimes.", a.Group())}}
+	}
+	if want.Exec[0] == "" { // not known yet
+		return nil
+	}
+	var diags engine.Diagnostics
+	if _, err := l.find(want.Exec[0]); err != nil {
+		diags = append(diags, engine.Diagnostic{Summary: "Program not found", Address: a, Detail: l.notFound(a, want.Exec[0], err)})
+	}
+	if dir := l.workingDir(want); dir != "" {
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			diags = append(diags, engine.Diagnostic{Summary: "Working directory not found", Address: a,
+				Detail: fmt.Sprintf("%s is to run in %s, which is no folder. Make it, or leave working_dir out: each replica has a folder of its own.", a.Group(), dir)})
+		}
+	}
+	return diags
+}
+
+func (l *Local) notFound(a engine.Address, program string, err error) string {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Sprintf("%s runs %q, which is not executable. Try chmod +x, or name another program.", a.Group(), program)
+	}
+	where := fmt.Sprintf("neither beside flowctl (%s) nor on the PATH", filepath.Dir(l.settings.Exe))
+	if strings.Contains(program, "/") {
+		where = "not at that place, looked up from the spec's folder " + l.settings.SpecDir
+	}
+	return fmt.Sprintf("%s runs %q, but there is no such program: %s. Build or install it, or write its path.", a.Group(), program, where)
+}
+
+func (l *Local) workingDir(r engine.Replica) string {
+	if r.WorkingDir == "" || filepath.IsAbs(r.WorkingDir) {
+		return r.WorkingDir
+	}
+	return filepath.Join(l.settings.SpecDir, r.WorkingDir)
+}
+
+// refineReplica knows that the image and the container's port mean nothing here,
+// so that changing them restarts nobody.
+func refineReplica(p engine.Proposal) engine.Proposal {
+	p.ReplacePaths = slices.DeleteFunc(slices.Clone(p.ReplacePaths), func(name string) bool { return name == "image" || name == "port" })
+	return p
+}
+
+func (l *Local) applyReplica(ctx context.Context, r providers.Ref, want engine.Replica, prior *engine.Replica) (engine.Replica, bool, error) {
+	if len(want.Exec) == 0 {
+		return want, false, providers.Permanent(fmt.Errorf("%s has no exec", r.Address))
+	}
+	path, err := l.find(want.Exec[0])
+	if err != nil {
+		return want, false, providers.Permanent(errors.New(l.notFound(r.Address, want.Exec[0], err)))
+	}
+	spec := agent.ReplicaSpec{
+		Name: providers.Name(r.Address, r.Gen), Labels: l.labels(r),
+		Exec: append([]string{path}, want.Exec[1:]...), Env: want.Env, Dir: l.workingDir(want),
+		CPU: want.CPU, MemoryBytes: int64(want.Memory),
+	}
+	if want.Stop != nil {
+		spec.StopSignal, spec.StopGrace = want.Stop.Signal, want.Stop.Grace.Std()
+	}
+	c := l.client(want.MachineID)
+	defer c.Close()
+	s, err := c.Put(ctx, spec)
+	if err == nil && prior != nil && s.State == agent.StateBackoff {
+		s, err = c.Ensure(ctx, spec.Name)
+	}
+	if err != nil {
+		return want, false, l.classify(fmt.Errorf("run %s on %s: %w", r.Address, want.Machine, err))
+	}
+	fill(&want, s)
+	return want, true, nil
+}
+
+// classify marks errors by whether another attempt makes sense.
+func (l *Local) classify(err error) error {
+	switch {
+	case errors.Is(err, agent.ErrInvalid), errors.Is(err, agent.ErrReplace), errors.Is(err, daemon.ErrNotRunning):
+		return providers.Permanent(err)
+	case errors.Is(err, agent.ErrBusy):
+		return providers.Passing(err)
+	default:
+		return err
+	}
+}
+
+func fill(r *engine.Replica, s agent.Status) {
+	r.ID, r.Host, r.HostPort, r.Address = s.Name, s.Host, s.Port, s.Addr()
+	r.URL = "http://" + s.Addr()
+	if r.Protocol == "tcp" {
+		r.URL = "tcp://" + s.Addr()
+	}
+}
+
+// locate finds the machine that runs a replica: the recorded one, or after a
+// crash whichever has it.
+func (l *Local) locate(ctx context.Context, name, recorded string) (string, agent.Status, error) {
+	ids := []string{recorded}
+	if recorded == "" {
+		var err error
+		if ids, err = l.machines(); err != nil {
+			return "", agent.Status{}, err
+		}
+	}
+	for _, id := range ids {
+		c := l.client(id)
+		s, err := c.Get(ctx, name)
+		c.Close()
+		if err == nil {
+			return id, s, nil
+		}
+		if !errors.Is(err, agent.ErrNotFound) && !errors.Is(err, daemon.ErrNotRunning) {
+			return "", s, err
+		}
+		if recorded != "" {
+			return "", s, err
+		}
+	}
+	return "", agent.Status{}, agent.ErrNotFound
+}
+
+func (l *Local) readReplica(ctx context.Context, r providers.Ref, known engine.Replica) (engine.Replica, providers.Status, error) {
+	machine, s, err := l.locate(ctx, providers.Name(r.Address, r.Gen), known.MachineID)
+	switch {
+	case errors.Is(err, agent.ErrNotFound):
+		return known, providers.Status{Presence: engine.Gone, Why: "its machine does not run it"}, nil
+	case errors.Is(err, daemon.ErrNotRunning):
+		return known, providers.Status{Presence: engine.Gone, Why: "its machine agent does not run"}, nil
+	case err != nil:
+		return known, providers.Status{}, err
+	}
+	known.MachineID = machine
+	known.CPU, known.Memory = s.Spec.CPU, engine.Size(s.Spec.MemoryBytes)
+	fill(&known, s)
+	return known, stateOf(s), nil
+}
+
+// stateOf says whether a replica works, as far as its process tells.
+func stateOf(s agent.Status) providers.Status {
+	switch s.State {
+	case agent.StateRunning, agent.StateStarting:
+		return providers.Status{}
+	}
+	why := fmt.Sprintf("its process is in state %s", s.State)
+	switch {
+	case s.Error != "":
+		why += ": " + s.Error
+	case s.LastExit != nil:
+		why += fmt.Sprintf(" after it ended with %s (%d restarts)", s.LastExit, s.Restarts)
+	}
+	return providers.Status{Presence: engine.Down, Why: why}
+}
+
+func (l *Local) removeReplica(ctx context.Context, r providers.Ref, known engine.Replica) error {
+	name := providers.Name(r.Address, r.Gen)
+	machine, _, err := l.locate(ctx, name, known.MachineID)
+	if errors.Is(err, agent.ErrNotFound) || errors.Is(err, daemon.ErrNotRunning) {
+		return nil // with its agent, its process is gone
+	}
+	if err != nil {
+		return err
+	}
+	c := l.client(machine)
+	defer c.Close()
+	if err := c.Remove(ctx, name); err != nil && !errors.Is(err, daemon.ErrNotRunning) {
+		return l.classify(fmt.Errorf("stop %s: %w", r.Address, err))
+	}
+	return nil
+}
+
+// Logs implements providers.Logger.
+func (l *Local) Logs(ctx context.Context, o engine.Object, opts providers.LogOptions) iter.Seq2[providers.LogLine, error] {
+	return func(yield func(providers.LogLine, error) bool) {
+		c := l.client(o.Attr("machine_id"))
+		defer c.Close()
+		lo := agent.LogOptions{Tail: opts.Tail, Since: opts.Since, Follow: opts.Follow}
+		switch {
+		case opts.Tail < 0:
+			lo.Tail = 0
+		case opts.Tail == 0:
+			lo.Tail = -1
+		}
+		for line, err := range c.Logs(ctx, providers.Name(o.Address, o.Gen), lo) {
+			if !yield(providers.LogLine{At: line.Time, Stream: line.Stream, Text: line.Text}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Exec implements providers.Execer: the command runs beside the replica, with
+// its environment, directory and limits.
+func (l *Local) Exec(ctx context.Context, o engine.Object, argv []string, io providers.Streams) (int, error) {
+	c := l.client(o.Attr("machine_id"))
+	defer c.Close()
+	s, err := c.Get(ctx, providers.Name(o.Address, o.Gen))
+	if err != nil {
+		return 0, err
+	}
+	cmd := agent.Command(s, argv)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = input(io.In), io.Out, io.Err
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("run %s beside %s: %w", argv[0], o.Address, err)
+	}
+	stop := context.AfterFunc(ctx, func() { cmd.Process.Signal(syscall.SIGTERM) })
+	defer stop()
+	err = cmd.Wait()
+	var exit *osexec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode(), nil
+	}
+	return 0, err
+}
+
+// input hands a file over as it is, so that a terminal stays one.
+func input(r io.Reader) io.Reader {
+	if f, ok := r.(*os.File); ok && f == nil {
+		return nil
+	}
+	return r
+}
+
+// List implements providers.Lister.
+func (l *Local) List(ctx context.Context) ([]engine.Object, error) {
+	ids, err := l.machines()
+	if err != nil {
+		return nil, err
+	}
+	var all []engine.Object
+	for _, id := range ids {
+		c := l.client(id)
+		m, err := c.Machine(ctx)
+		if err == nil {
+			all = append(all, labelled(m.Labels, engine.VM{ID: id, Address: m.Host})...)
+			var replicas []agent.Status
+			if replicas, err = c.List(ctx); err == nil {
+				for _, s := range replicas {
+					r := engine.Replica{MachineID: id}
+					fill(&r, s)
+					all = append(all, labelled(s.Spec.Labels, r)...)
+				}
+			}
+		}
+		c.Close()
+		if err != nil && !errors.Is(err, daemon.ErrNotRunning) {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// labelled makes the object that labels tell of.
+func labelled(labels map[string]string, value any) []engine.Object {
+	a, err := engine.ParseAddress(labels[agent.LabelAddress])
+	if err != nil {
+		return nil
+	}
+	o := engine.Object{Address: a, Operation: labels["operation"], Value: engine.Encode(value)}
+	fmt.Sscan(labels["generation"], &o.Gen)
+	return []engine.Object{o}
+}
+
+// Usage implements providers.Meter.
+func (l *Local) Usage(ctx context.Context, objects []engine.Object) ([]providers.Usage, error) {
+	byMachine := map[string]map[string]engine.Address{}
+	for _, o := range objects {
+		machine := o.Attr("machine_id")
+		if o.Address.Kind != engine.KindFunction {
+			machine = o.ID()
+		}
+		if byMachine[machine] == nil {
+			byMachine[machine] = map[string]engine.Address{}
+		}
+		byMachine[machine][o.ID()] = o.Address
+	}
+	var all []providers.Usage
+	var errs []error
+	for machine, wanted := range byMachine {
+		some, err := l.usageOf(ctx, machine, wanted)
+		all, errs = append(all, some...), append(errs, err)
+	}
+	slices.SortFunc(all, func(a, b providers.Usage) int { return a.Address.Compare(b.Address) })
+	return all, errors.Join(errs...)
+}
+
+func (l *Local) usageOf(ctx context.Context, machine string, wanted map[string]engine.Address) ([]providers.Usage, error) {
+	c := l.client(machine)
+	defer c.Close()
+	var all []providers.Usage
+	if a, ok := wanted[machine]; ok {
+		m, err := c.Machine(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, providers.Usage{Address: a, CPUCores: m.Usage.CPUCores, MemoryBytes: m.Usage.MemoryBytes, State: "running", Since: m.Started})
+	}
+	replicas, err := c.List(ctx)
+	for _, s := range replicas {
+		if a, ok := wanted[s.Name]; ok {
+			all = append(all, providers.Usage{
+				Address: a, CPUCores: s.Usage.CPUCores, MemoryBytes: s.Usage.MemoryBytes,
+				Restarts: s.Restarts, State: string(s.State), Since: s.Started,
+			})
+		}
+	}
+	return all, err
+}
