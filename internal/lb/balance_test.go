@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -184,6 +186,30 @@ func TestRendezvousBoundsLoad(t *testing.T) {
 	home.inFlight.Store(boundedFrom - 1)
 	if b := rendezvous(v, q); b != home {
 		t.Errorf("affinity was given up at %d in flight (%s)", boundedFrom-1, strings.Join(loads, " "))
+	}
+}
+
+func TestHashKeys(t *testing.T) {
+	r := httptest.NewRequest("GET", "/path?q", nil)
+	r.RemoteAddr = "10.0.0.1:1234"
+	r.Header.Set("X-User", "ann")
+	r.AddCookie(&http.Cookie{Name: "sid", Value: "42"})
+	for spec, value := range map[string]string{
+		"source": "10.0.0.1", "path": "/path", "header:x-user": "ann", "cookie:sid": "42", "header:x-none": "", "cookie:none": "",
+	} {
+		kind, name, err := parseHashKey(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, ok := requestKey(kind, name, r)
+		if ok != (value != "") || ok && key != hash64(value) {
+			t.Errorf("%s: key %x, %t, want that of %q", spec, key, ok, value)
+		}
+	}
+	for _, bad := range []string{"", "header", "header:", "cookie:a b", "source:x", "body"} {
+		if _, _, err := parseHashKey(bad); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
 	}
 }
 

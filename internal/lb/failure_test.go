@@ -114,6 +114,25 @@ func TestRetriesByMethodAndFailure(t *testing.T) {
 func refusing(t *testing.T) Backend  { return closedBackend(t, "bad") }
 func hangingUp(t *testing.T) Backend { return rawBackend(t, "bad", hangUp) }
 
+func TestGatewayErrorsEjectTheirBackend(t *testing.T) {
+	a := newBackend(t, "a", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503) }))
+	b := newBackend(t, "b", nil)
+	tp := newTestPlane(t)
+	f := Frontend{Name: "www", Listen: "127.0.0.1:0", Balance: RoundRobin, Backends: backends(a, b), Eject: Eject{ConsecutiveErrors: 3}}
+	url := "http://" + tp.apply(f)[0]
+	c := newHTTPClient(t)
+	passed := 0
+	for range 20 {
+		if status, _ := get(c, url); status == 503 {
+			passed++ // a backend's own answer is passed on
+		}
+	}
+	s := tp.frontendStats()
+	if passed != 3 || s.Status.C5xx != 3 || s.Backends[0].State != Ejected || s.Backends[0].Errors != (BackendErrors{Gateway: 3, Ejected: 1}) {
+		t.Errorf("%d answers of 503, backend %+v", passed, s.Backends[0])
+	}
+}
+
 func TestNoBudgetNoRetry(t *testing.T) {
 	good := newBackend(t, "good", nil)
 	tp := newTestPlane(t)
@@ -171,6 +190,29 @@ func TestTimeouts(t *testing.T) {
 				t.Errorf("%d retries of what was too slow", s.Retries)
 			}
 		})
+	}
+}
+
+func TestTimeoutsChangeLive(t *testing.T) {
+	tp := newTestPlane(t)
+	leave := make(chan struct{})
+	f := Frontend{Name: "www", Listen: "127.0.0.1:0", Backends: []Backend{rawBackend(t, "b", func(c net.Conn, r *bufio.Reader) {
+		http.ReadRequest(r)
+		<-leave
+	})}}
+	defer close(leave)
+	url := "http://" + tp.apply(f)[0]
+	f.Timeouts.Header = Duration(50 * time.Millisecond)
+	tp.apply(f)
+	for _, body := range []io.Reader{nil, io.MultiReader(strings.NewReader("of unknown length"))} {
+		res, err := newHTTPClient(t).Do(newRequest(t, "POST", url, body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != 504 {
+			t.Errorf("status %d", res.StatusCode)
+		}
 	}
 }
 
@@ -363,8 +405,10 @@ func TestHealthChecksOverHTTP(t *testing.T) {
 	until(t, "a is back", func() bool { return state(0) == Ready })
 	b.srv.Close()
 	until(t, "b is out", func() bool { return state(1) == Unhealthy })
+	sick.Store(true)
+	until(t, "a is out again", func() bool { return state(0) == Unhealthy })
 	tp.apply(Frontend{
-		Name: "www", Listen: "127.0.0.1:0", Backends: backends(a, b), // by connect only, and another listener
+		Name: "www", Listen: "127.0.0.1:0", Backends: backends(a, b), // by connect only: a passes
 		Health: &Health{Interval: Duration(5 * time.Millisecond), HealthyAfter: 1, UnhealthyAfter: 1},
 	})
 	until(t, "the checks by connect agree", func() bool { return state(0) == Ready && state(1) == Unhealthy })

@@ -377,6 +377,28 @@ func TestStreamingCallsOverHTTP2(t *testing.T) {
 	}
 }
 
+func TestCallsHaveNoHeaderTimeout(t *testing.T) {
+	brief := 50 * time.Millisecond
+	b := newBackend(t, "b", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		<-time.After(4 * brief)
+		io.WriteString(w, "ok")
+	}))
+	b.H2C = true
+	tp := newTestPlane(t)
+	url := "http://" + tp.apply(Frontend{Name: "grpc", Listen: "127.0.0.1:0", Backends: backends(b), Timeouts: Timeouts{Header: Duration(brief)}})[0]
+	for contentType, want := range map[string]int{"application/grpc+proto": 200, "text/plain": 504} {
+		res, err := h2cClient(t).Do(newRequest(t, "POST", url, strings.NewReader("x"), "Content-Type", contentType))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: %d, want %d", contentType, res.StatusCode, want)
+		}
+	}
+}
+
 func TestHTTP2ClientsReachHTTP1Backends(t *testing.T) {
 	b := newBackend(t, "b", echoHead)
 	tp := newTestPlane(t)

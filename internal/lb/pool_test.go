@@ -102,6 +102,28 @@ func TestDrainIsConfirmedOnlyAtZero(t *testing.T) {
 	})
 }
 
+func TestWaitForADrainThatIsCalledOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := Frontend{Backends: someBackends("a")}
+		p := newTestPool(t, f)
+		a, err := p.acquire(t.Context(), &want{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.release(a)
+		f.Backends[0].Draining = true
+		p.apply(compile(f), false)
+		got := make(chan error, 1)
+		go func() { got <- p.waitDrained(t.Context(), "www", "a") }()
+		synctest.Wait()
+		f.Backends[0].Draining = false
+		p.apply(compile(f), false)
+		if err := <-got; !errors.Is(err, ErrNotDraining) {
+			t.Errorf("err = %v", err)
+		}
+	})
+}
+
 // TestAChoiceThatADrainOvertakesIsMadeAgain: a request has chosen a backend and
 // not yet counted itself in when the backend is drained.
 func TestAChoiceThatADrainOvertakesIsMadeAgain(t *testing.T) {

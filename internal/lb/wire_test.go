@@ -54,6 +54,7 @@ func TestAnswersAsBackendsGiveThem(t *testing.T) {
 		{"no content", "HTTP/1.1 204 No Content\r\n\r\n", 204, ""},
 		{"empty", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, ""},
 		{"length and chunked: chunked counts", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 200, "hello"},
+		{"long", ok(strings.Repeat("x", 2*maxAnswerHead)), 200, strings.Repeat("x", 2*maxAnswerHead)},
 		{"too short", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", 0, "EOF"},
 		{"bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n", 0, "EOF"},
 		{"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nhe", 502, "502 backend failed"},
