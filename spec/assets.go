@@ -12,6 +12,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"github.com/flowctl/flowctl/engine"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -39,7 +40,7 @@ func (a *Assets) read(path string) ([]byte, error) {
 	}
 	b, err := readAsset(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read %s: %w", path, cause(err))
+		return nil, err
 	}
 	if a.files == nil {
 		a.files = map[string][]byte{}
@@ -89,15 +90,20 @@ func asText(b []byte) (string, error) {
 
 // asset reads a file; a relative path starts at the spec's folder.
 func (l *loader) asset(path string) ([]byte, error) {
+	where, from := path, ""
 	if !filepath.IsAbs(path) {
-		path = filepath.Join(l.bundle.Dir, path)
+		where, from = filepath.Join(l.bundle.Dir, path), " in the spec's folder"
 	}
-	return l.bundle.Assets.read(filepath.Clean(path))
+	b, err := l.bundle.Assets.read(filepath.Clean(where))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %q%s: %w", path, from, cause(err))
+	}
+	return b, nil
 }
 
 // fileFunc makes a function of a file's content.
 func (l *loader) fileFunc(f func([]byte) (string, error)) function.Function {
-	return textFunc(func(path string) (string, error) {
+	return stringFunc("path", func(path string) (string, error) {
 		b, err := l.asset(path)
 		if err != nil {
 			return "", err
@@ -136,7 +142,7 @@ func renderTemplate(f File, vars map[string]cty.Value, functions map[string]func
 	}
 	expr, ds := hclsyntax.ParseTemplate(f.Bytes, f.Name, hcl.InitialPos)
 	if ds.HasErrors() {
-		return fail(templateError(ds))
+		return fail(templateError(syntaxDiags(ds, f.Bytes)))
 	}
 	for _, t := range expr.Variables() {
 		if _, ok := vars[t.RootName()]; !ok {
@@ -145,7 +151,7 @@ func renderTemplate(f File, vars map[string]cty.Value, functions map[string]func
 	}
 	v, ds := evaluate(expr, &hcl.EvalContext{Variables: vars, Functions: functions})
 	if ds.HasErrors() {
-		return fail(templateError(ds))
+		return fail(templateError(convertDiags(ds)))
 	}
 	v, err := convert.Convert(v, cty.String)
 	if err != nil {
@@ -157,8 +163,8 @@ func renderTemplate(f File, vars map[string]cty.Value, functions map[string]func
 	return v, nil
 }
 
-func templateError(ds hcl.Diagnostics) error {
-	d := convertDiags(ds)[0]
+func templateError(ds engine.Diagnostics) error {
+	d := ds[0]
 	where := ""
 	if d.Source != nil {
 		where = d.Source.String() + ": "

@@ -54,7 +54,7 @@ func (l *loader) assign(v *variable, a Assignment) {
 	if deep := tooDeep(File{a.From, text}); deep != nil {
 		problem = deep.Detail
 	} else if expr, ds := hclsyntax.ParseExpression(text, a.From, hcl.InitialPos); ds.HasErrors() {
-		problem = "it does not parse: " + ds[0].Detail
+		problem = syntaxDiags(ds, text)[0].Detail
 	} else if len(expr.Variables()) > 0 {
 		problem = "it refers to something. Write text in quotes, as in 'name=[\"a\", \"b\"]'."
 	} else if val, ds := evaluate(expr, nil); ds.HasErrors() {

@@ -14,50 +14,68 @@ import (
 func (l *loader) checkBody(body *hclsyntax.Body, s *engine.Schema, what string, extra ...string) bool {
 	ok := true
 	for _, a := range attributes(body) {
-		ok = l.checkAttribute(a, s, what, extra) && ok
+		ok = l.checkAttribute(body, a, s, what, extra) && ok
 	}
 	seen := map[string]hcl.Range{}
 	for _, blk := range body.Blocks {
 		if blk.Type == "timeouts" && slices.Contains(extra, blk.Type) {
 			continue // collectResource and examineBlocks see to it
 		}
-		ok = l.checkNested(blk, s, what, seen, extra) && ok
+		ok = l.checkNested(body, blk, s, what, seen, extra) && ok
 	}
 	return ok
 }
 
-func (l *loader) checkAttribute(a *hclsyntax.Attribute, s *engine.Schema, what string, extra []string) bool {
+// named is an attribute of a body.
+type named struct {
+	body *hclsyntax.Body
+	name string
+}
+
+func (l *loader) checkAttribute(body *hclsyntax.Body, a *hclsyntax.Attribute, s *engine.Schema, what string, extra []string) bool {
 	known := s.Attribute(a.Name)
 	switch {
-	case known == nil && slices.Contains(extra, a.Name) && (a.Name == "timeouts" || a.Name == "validation"):
+	case known == nil && slices.Contains(extra, a.Name) && isBlockName(a.Name):
 		l.fault(a.NameRange, "Block expected", fmt.Sprintf("%[1]q is a block: write %[1]s { … } without the equals sign.", a.Name))
 	case known == nil && slices.Contains(extra, a.Name):
 		return true
-	case known == nil || known.Label:
-		l.fault(a.NameRange, "Unknown attribute", fmt.Sprintf("A %s block has no attribute %q.%s", what, a.Name, suggestAttribute(what, a.Name, s, extra)))
+	case known != nil && known.Label:
+		l.fault(a.NameRange, "Unknown attribute", fmt.Sprintf("The %s of a %s is its label: write %s \"%s\" { … }.", a.Name, what, what, a.Name))
+	case known == nil:
+		text, meant := suggestAttribute(what, a.Name, false, s, extra)
+		l.meant[named{body, meant}] = true
+		l.fault(a.NameRange, "Unknown attribute", fmt.Sprintf("%s block has no attribute %q.%s", capital(article(what)), a.Name, text))
 	case known.Form == engine.BlockForm:
 		l.fault(a.NameRange, "Block expected", fmt.Sprintf("%q is a block: write %s without the equals sign.", a.Name, blockExample(known)))
 	case !known.Optional:
-		l.fault(a.NameRange, "Computed attribute", fmt.Sprintf("%q is filled in by flowctl. Remove the line; others may refer to the value.", a.Name))
+		advice := "Remove the line; others may refer to the value."
+		if better := synonyms[what][a.Name]; better != "" {
+			l.meant[named{body, better}] = true
+			advice = fmt.Sprintf("Did you mean %s?", better)
+		}
+		l.fault(a.NameRange, "Computed attribute", fmt.Sprintf("%q is filled in by flowctl. %s", a.Name, advice))
 	default:
 		return true
 	}
 	return false
 }
 
-func (l *loader) checkNested(blk *hclsyntax.Block, s *engine.Schema, what string, seen map[string]hcl.Range, extra []string) bool {
+func (l *loader) checkNested(body *hclsyntax.Body, blk *hclsyntax.Block, s *engine.Schema, what string, seen map[string]hcl.Range, extra []string) bool {
 	known := s.Attribute(blk.Type)
 	switch {
 	case known == nil && slices.Contains(extra, blk.Type), known != nil && known.Form != engine.BlockForm:
-		l.fault(blk.TypeRange, "Attribute expected", fmt.Sprintf("%q is an attribute: write %s = and its value.", blk.Type, blk.Type))
+		l.meant[named{body, blk.Type}] = true
+		l.fault(blk.TypeRange, "Attribute expected", fmt.Sprintf("%q is an attribute: write %s = %s", blk.Type, blk.Type, attributeExample(known)))
 		return false
 	case known == nil:
-		l.fault(blk.TypeRange, "Unknown block type", fmt.Sprintf("A %s block has no %q blocks.%s", what, blk.Type, suggestAttribute(what, blk.Type, s, extra)))
+		text, meant := suggestAttribute(what, blk.Type, true, s, extra)
+		l.meant[named{body, meant}] = true
+		l.fault(blk.TypeRange, "Unknown block type", fmt.Sprintf("%s block has no %q blocks.%s", capital(article(what)), blk.Type, text))
 		return false
 	}
 	first, again := seen[blk.Type]
 	if again && !known.Repeated {
-		l.fault(blk.DefRange(), "Duplicate block", fmt.Sprintf("A %s block has one %s block; the first is at %s.", what, blk.Type, place(first)))
+		l.fault(blk.DefRange(), "Duplicate block", fmt.Sprintf("%s block has one %s block; the first is at %s.", capital(article(what)), blk.Type, place(first)))
 		return false
 	}
 	seen[blk.Type] = blk.DefRange()
@@ -83,6 +101,13 @@ func blockExample(a *engine.Attribute) string {
 		return fmt.Sprintf("%s \"%s\" { … }", a.Name, labels[0])
 	}
 	return a.Name + " { … }"
+}
+
+func attributeExample(a *engine.Attribute) string {
+	if a != nil && (a.Type.IsMapType() || a.Type.IsObjectType()) {
+		return "{ … }."
+	}
+	return "and its value, without braces."
 }
 
 // eachExpression calls f for every attribute of a body and its nested blocks

@@ -26,7 +26,7 @@ func (l *loader) parse(f File) *hclsyntax.Body {
 		return nil
 	}
 	file, ds := hclsyntax.ParseConfig(f.Bytes, f.Name, hcl.InitialPos)
-	l.reportAll(convertDiags(ds))
+	l.reportAll(syntaxDiags(ds, f.Bytes))
 	if ds.HasErrors() {
 		return nil
 	}
@@ -102,9 +102,9 @@ func (l *loader) wellLabelled(blk *hclsyntax.Block) bool {
 
 func labelHelp(kind string, labels int) string {
 	if labels == 0 {
-		return fmt.Sprintf("A %s block has no name: write %s { … }.", kind, kind)
+		return fmt.Sprintf("%s block has no name: write %s { … }.", capital(article(kind)), kind)
 	}
-	return fmt.Sprintf("A %s block has one name: write %s \"name\" { … }.", kind, kind)
+	return fmt.Sprintf("%s block has one name: write %s \"name\" { … }.", capital(article(kind)), kind)
 }
 
 func (l *loader) collectVariable(blk *hclsyntax.Block) {

@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
@@ -108,11 +107,13 @@ func hasMeta(s *engine.Schema) bool {
 func (d *decoder) attribute(body *hclsyntax.Body, a *engine.Attribute, def hcl.Range) cty.Value {
 	written := body.Attributes[a.Name]
 	if written == nil || !a.Optional {
-		if a.Required {
-			d.fault(def, "Missing attribute", fmt.Sprintf("%q is required: %s", a.Name, a.Doc))
-			return cty.UnknownVal(a.Type)
+		if !a.Required {
+			return fallback(a)
 		}
-		return fallback(a)
+		if !d.loader.meant[named{body, a.Name}] { // else it is misspelt, which is reported
+			d.fault(def, "Missing attribute", fmt.Sprintf("%q is required: %s", a.Name, a.Doc))
+		}
+		return cty.UnknownVal(a.Type)
 	}
 	e := d.loader.exprs[written.Expr]
 	switch {
@@ -171,7 +172,8 @@ func (d *decoder) plain(expr hclsyntax.Expression, a *engine.Attribute) cty.Valu
 	}
 	converted, err := convert.Convert(v, a.Type)
 	if err != nil {
-		d.fault(narrow(expr, err), "Wrong type", fmt.Sprintf("%q expects %s%s.", a.Name, expectation(a), mismatch(v, err)))
+		worst, path := misfit(v, a.Type)
+		d.fault(narrowTo(expr, path), "Wrong type", fmt.Sprintf("%q expects %s%s.", a.Name, expectation(a), mismatch(worst, path, err)))
 		return cty.UnknownVal(a.Type)
 	}
 	bare, marks := converted.Unmark()
@@ -182,16 +184,33 @@ func (d *decoder) plain(expr hclsyntax.Expression, a *engine.Attribute) cty.Valu
 		d.fault(rng, "Missing value", fmt.Sprintf("%q has a null value%s. Leave the entry out, or give it a value.", a.Name, fault))
 		return cty.UnknownVal(a.Type)
 	}
-	normal, err := a.Normalise(bare)
+	normal, err := normalise(a, bare)
 	if err != nil {
 		problem := err.Error()
 		if len(marks) > 0 {
-			problem = "the value, which is sensitive and not shown, does not fit: expected is " + expectation(a)
+			problem = "the value, which is sensitive and not shown, does not fit: expected is " + expectation(a) + "."
 		}
-		d.fault(expr.Range(), "Invalid value", fmt.Sprintf("%q: %s.", a.Name, problem))
+		d.fault(expr.Range(), "Invalid value", fmt.Sprintf("%q: %s", a.Name, problem))
 		return cty.UnknownVal(a.Type)
 	}
 	return normal.WithMarks(marks)
+}
+
+// normalise is a.Normalise, with some more help where that fails.
+func normalise(a *engine.Attribute, v cty.Value) (cty.Value, error) {
+	if a.Type == cty.Number && v.AsBigFloat().IsInf() {
+		return v, fmt.Errorf("the value is infinite. Is there a division by zero?")
+	}
+	normal, err := a.Normalise(v)
+	switch {
+	case err == nil:
+		return normal, nil
+	case a.Enum != nil:
+		if n := nearest(v.AsString(), a.Enum); n != "" {
+			return v, fmt.Errorf("%w. Did you mean %q?", err, n)
+		}
+	}
+	return v, fmt.Errorf("%w.", err)
 }
 
 // nullElement says where a list or map has a null, which no program can take.
@@ -212,14 +231,7 @@ func nullElement(v cty.Value, expr hclsyntax.Expression) (string, hcl.Range) {
 	return "", hcl.Range{}
 }
 
-// narrow finds the part of an expression that a conversion stumbled on.
-func narrow(expr hclsyntax.Expression, err error) hcl.Range {
-	if at, ok := errors.AsType[cty.PathError](err); ok {
-		return narrowTo(expr, at.Path)
-	}
-	return expr.Range()
-}
-
+// narrowTo finds the part of an expression that makes a part of its value.
 func narrowTo(expr hclsyntax.Expression, path cty.Path) hcl.Range {
 	if len(path) == 0 {
 		return expr.Range()

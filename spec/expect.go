@@ -8,6 +8,7 @@ import (
 	"github.com/flowctl/flowctl/engine"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 )
 
 // reference evaluates an attribute that refers to one block, or to several.
@@ -130,7 +131,7 @@ func expectation(a *engine.Attribute) string {
 	case a.Type.IsMapType():
 		return fmt.Sprintf("a map of %ss, such as { NAME = %s }", a.Type.ElementType().FriendlyName(), sample(a.Type.ElementType()))
 	case a.Type.IsObjectType():
-		return fmt.Sprintf("an object, such as %s.NAME", a.Name)
+		return fmt.Sprintf("a %s, such as %s.NAME", a.Name, a.Name)
 	default:
 		return article(a.Type.FriendlyName())
 	}
@@ -143,12 +144,77 @@ func sample(t cty.Type) string {
 	return `"text"`
 }
 
-// mismatch adds to an expectation what there is instead.
-func mismatch(v cty.Value, err error) string {
-	if v.Type().IsPrimitiveType() || v.Type() == cty.DynamicPseudoType {
-		return ""
+// misfit finds the part of a value that cannot be brought into a type, and the
+// way to it.
+func misfit(v cty.Value, t cty.Type) (cty.Value, cty.Path) {
+	if !v.IsKnown() || v.IsNull() || v.IsMarked() {
+		return v, nil
 	}
-	return ": " + err.Error()
+	of := v.Type()
+	inner := func(key cty.Value) cty.Type {
+		switch {
+		case t.IsListType() && (of.IsTupleType() || of.IsListType()), t.IsMapType() && (of.IsObjectType() || of.IsMapType()):
+			return t.ElementType()
+		case t.IsObjectType() && key.Type() == cty.String && t.HasAttribute(key.AsString()):
+			return t.AttributeType(key.AsString())
+		default:
+			return cty.DynamicPseudoType
+		}
+	}
+	if of.IsTupleType() || of.IsListType() || of.IsObjectType() || of.IsMapType() {
+		for it := v.ElementIterator(); it.Next(); {
+			k, e := it.Element()
+			want := inner(k)
+			if _, err := convert.Convert(e, want); err != nil {
+				worst, path := misfit(e, want)
+				return worst, append(cty.Path{cty.IndexStep{Key: k}}, path...)
+			}
+		}
+	}
+	return v, nil
+}
+
+// mismatch adds to an expectation what there is instead.
+func mismatch(worst cty.Value, path cty.Path, err error) string {
+	what := "this"
+	if len(path) > 0 {
+		switch key := path[0].(cty.IndexStep).Key; key.Type() {
+		case cty.String:
+			what = fmt.Sprintf("the entry %q", key.AsString())
+		default:
+			i, _ := key.AsBigFloat().Int64()
+			what = fmt.Sprintf("element %d", i)
+		}
+	}
+	t := worst.Type()
+	switch {
+	case t.IsPrimitiveType() && worst.IsKnown() && !worst.IsNull() && !worst.IsMarked():
+		return fmt.Sprintf(", but %s is %s", what, literalText(worst))
+	case t.IsTupleType() || t.IsListType():
+		return fmt.Sprintf(", but %s is a list", what)
+	case t.IsObjectType() && len(path) == 0 && strings.Contains(err.Error(), "required") && !strings.Contains(err.Error(), " of "):
+		return ": " + err.Error()
+	case t.IsObjectType():
+		return fmt.Sprintf(", but %s is an object", what)
+	default:
+		return fmt.Sprintf(", but %s is %s", what, article(t.FriendlyName()))
+	}
+}
+
+// literalText shows a simple value as it would be written.
+func literalText(v cty.Value) string {
+	switch v.Type() {
+	case cty.String:
+		s := []rune(v.AsString())
+		if len(s) > 40 {
+			s = append(s[:40:40], '…')
+		}
+		return fmt.Sprintf("%q", string(s))
+	case cty.Bool:
+		return fmt.Sprint(v.True())
+	default:
+		return v.AsBigFloat().Text('g', 10)
+	}
 }
 
 func quoted(words []string) []string {
@@ -165,3 +231,5 @@ func article(s string) string {
 	}
 	return "a " + s
 }
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

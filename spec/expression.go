@@ -125,8 +125,10 @@ func wholeIndex(n cty.Value) (int, string) {
 		return 0, fmt.Sprintf("%g is not a whole number", f)
 	case f < 0:
 		return 0, fmt.Sprintf("%g is less than 0", f)
+	case f > maxIndex:
+		return 0, fmt.Sprintf("%g is more than there ever are", f)
 	default:
-		return int(min(f, maxIndex)), ""
+		return int(f), ""
 	}
 }
 

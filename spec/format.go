@@ -10,9 +10,12 @@ import (
 // Format returns the canonical layout of a source file. It refuses text that
 // does not parse. Formatting twice changes nothing.
 func Format(f File) ([]byte, engine.Diagnostics) {
+	if deep := tooDeep(f); deep != nil {
+		return nil, engine.Diagnostics{*deep}
+	}
 	_, diags := hclsyntax.ParseConfig(f.Bytes, f.Name, hcl.InitialPos)
 	if diags.HasErrors() {
-		return nil, convertDiags(diags)
+		return nil, syntaxDiags(diags, f.Bytes)
 	}
 	return hclwrite.Format(f.Bytes), nil
 }

@@ -96,9 +96,11 @@ func decodeBase64(s string) (string, error) {
 }
 
 // textFunc makes a function from string to string.
-func textFunc(f func(string) (string, error)) function.Function {
+func textFunc(f func(string) (string, error)) function.Function { return stringFunc("text", f) }
+
+func stringFunc(name string, f func(string) (string, error)) function.Function {
 	return function.New(&function.Spec{
-		Params: []function.Parameter{{Name: "text", Type: cty.String}},
+		Params: []function.Parameter{{Name: name, Type: cty.String}},
 		Type:   function.StaticReturnType(cty.String),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
 			s, err := f(args[0].AsString())

@@ -32,58 +32,71 @@ func place(r hcl.Range) string { return rangeOf(r).String() }
 func convertDiags(ds hcl.Diagnostics) engine.Diagnostics {
 	var out engine.Diagnostics
 	for _, d := range ds {
-		e := engine.Diagnostic{Summary: d.Summary, Detail: d.Detail + suggestion(d)}
+		e := engine.Diagnostic{Summary: d.Summary, Detail: d.Detail}
 		if d.Severity == hcl.DiagWarning {
 			e.Severity = engine.Warning
 		}
 		if d.Subject != nil {
 			e.Source = at(*d.Subject)
 		}
+		if name, known, ok := missingName(d); ok {
+			e.Summary, e.Detail = "Unknown key", fmt.Sprintf("There is no %q in this.%s", name, didYouMean(name, known, ""))
+		}
 		out = append(out, e)
 	}
 	return out
 }
 
-// suggestion ends the evaluator's word on a name that an object or a map does
-// not have with the nearest that it has.
-func suggestion(d *hcl.Diagnostic) string {
+// missingName finds the name that an object or a map does not have, where that
+// is what the evaluator speaks of, and those that it has.
+func missingName(d *hcl.Diagnostic) (name string, known []string, ok bool) {
 	if d.EvalContext == nil || d.Subject == nil {
-		return ""
+		return "", nil, false
 	}
-	name, known := "", []string(nil)
 	switch e := d.Expression.(type) {
 	case *hclsyntax.ScopeTraversalExpr:
 		name, known = missingStep(e.Traversal, *d.Subject, func(t hcl.Traversal) (cty.Value, hcl.Diagnostics) { return t.TraverseAbs(d.EvalContext) })
 	case *hclsyntax.RelativeTraversalExpr:
 		source, ds := evaluate(e.Source, d.EvalContext)
 		if ds.HasErrors() {
-			return ""
+			return "", nil, false
 		}
 		name, known = missingStep(e.Traversal, *d.Subject, func(t hcl.Traversal) (cty.Value, hcl.Diagnostics) { return t.TraverseRel(source) })
 	case *hclsyntax.IndexExpr:
 		of, ds := evaluate(e.Collection, d.EvalContext)
 		key, keyDs := evaluate(e.Key, d.EvalContext)
-		if !ds.HasErrors() && !keyDs.HasErrors() && key.Type() == cty.String && key.IsKnown() && !key.IsNull() && !key.IsMarked() {
-			name, known = key.AsString(), keysOf(of)
-			return fmt.Sprintf(" It is %q.", name) + didYouMean(name, known, "")
+		if ds.HasErrors() || keyDs.HasErrors() {
+			return "", nil, false
 		}
+		name, known = textOf(key), keysOf(of)
 	}
-	if name == "" || known == nil {
+	return name, known, name != "" && known != nil && !slices.Contains(known, name)
+}
+
+// textOf returns a string that may be shown, "" if v is none.
+func textOf(v cty.Value) string {
+	if v.IsMarked() || !v.IsKnown() || v.IsNull() || v.Type() != cty.String {
 		return ""
 	}
-	return didYouMean(name, known, "")
+	return v.AsString()
 }
 
 // missingStep finds the step of a traversal that a finding is about, and what
 // could stand there.
 func missingStep(t hcl.Traversal, subject hcl.Range, value func(hcl.Traversal) (cty.Value, hcl.Diagnostics)) (string, []string) {
 	for i, s := range t {
-		a, ok := s.(hcl.TraverseAttr)
-		if !ok || a.SrcRange != subject {
+		name, rng := "", hcl.Range{}
+		switch s := s.(type) {
+		case hcl.TraverseAttr:
+			name, rng = s.Name, s.SrcRange
+		case hcl.TraverseIndex:
+			name, rng = textOf(s.Key), s.SrcRange
+		}
+		if name == "" || rng != subject {
 			continue
 		}
 		if v, ds := value(t[:i]); !ds.HasErrors() {
-			return a.Name, keysOf(v)
+			return name, keysOf(v)
 		}
 	}
 	return "", nil

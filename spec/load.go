@@ -34,6 +34,7 @@ type loader struct {
 	providers []*hclsyntax.Block
 	blocks    []*block                          // resource blocks in source order
 	index     map[engine.Kind]map[string]*block // the same by kind and name
+	meant     map[named]bool                    // attributes that are misspelt
 	rejected  map[string]bool                   // the names of blocks that could not be filed
 
 	scope    *hcl.EvalContext                     // var, local, flow and the functions
@@ -61,7 +62,7 @@ func Load(b Bundle, opts Options) (engine.Desired, engine.Diagnostics) {
 	l := &loader{
 		opts: opts, bundle: b, seen: map[finding]bool{},
 		variables: map[string]*variable{}, locals: map[string]*local{},
-		index: map[engine.Kind]map[string]*block{}, rejected: map[string]bool{},
+		index: map[engine.Kind]map[string]*block{}, rejected: map[string]bool{}, meant: map[named]bool{},
 		exprs: map[hclsyntax.Expression]*expression{}, fixed: map[*hclsyntax.Block]cty.Value{},
 		eaches: map[string]*forEach{},
 		groups: map[engine.Address]*instance{}, owners: map[engine.Address]*owner{},

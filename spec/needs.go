@@ -24,10 +24,8 @@ func (l *loader) needsOf(inst *instance) []engine.Need {
 			needs = l.addNeeds(needs, inst, s, b.usesLocal(loc))
 		}
 	}
-	if a := b.body.Attributes["depends_on"]; a != nil {
-		for _, addr := range l.dependsOn(inst, a) {
-			needs = l.addNeed(needs, inst, addr, a.Expr.Range())
-		}
+	for _, n := range l.dependsOn(inst) {
+		needs = l.addNeed(needs, inst, n.to, n.rng)
 	}
 	if len(needs) < 2 {
 		return needs
@@ -68,21 +66,30 @@ func (l *loader) addNeed(needs []engine.Need, inst *instance, a engine.Address, 
 	return append(needs, engine.Need{Target: a, Source: rangeOf(rng)})
 }
 
-func (l *loader) dependsOn(inst *instance, a *hclsyntax.Attribute) []engine.Address {
-	if l.exprs[a.Expr].broken {
+// dependsOn evaluates depends_on, element by element if it is a list that is
+// written out.
+func (l *loader) dependsOn(inst *instance) []target {
+	a := inst.block.body.Attributes["depends_on"]
+	if a == nil || l.exprs[a.Expr].broken {
 		return nil
 	}
 	d := &decoder{loader: l, instance: inst}
-	v := d.reference(a.Expr, engine.SchemaOf[Common]().Attribute("depends_on"))
+	parts := []hclsyntax.Expression{a.Expr}
+	if list, ok := a.Expr.(*hclsyntax.TupleConsExpr); ok {
+		parts = list.Exprs
+	}
+	var all []target
+	for _, part := range parts {
+		v := d.reference(part, engine.SchemaOf[Common]().Attribute("depends_on"))
+		if v.IsNull() || !v.IsKnown() {
+			continue
+		}
+		for _, e := range v.AsValueSlice() {
+			all = append(all, target{mustParse(e.AsString()), part.Range()})
+		}
+	}
 	l.reportOf(inst, d.diags)
-	if v.IsNull() || !v.IsKnown() {
-		return nil
-	}
-	addrs := make([]engine.Address, 0, v.LengthInt())
-	for _, e := range v.AsValueSlice() {
-		addrs = append(addrs, mustParse(e.AsString()))
-	}
-	return addrs
+	return all
 }
 
 func mustParse(s string) engine.Address {

@@ -23,6 +23,9 @@ func (l *loader) loadOutput(name string, blk *hclsyntax.Block) {
 	var o outputBlock
 	_, ok := l.static(blk.Body, engine.SchemaOf[outputBlock](), "output", where{known: "What describes an output is read before anything is made"}, &o, "value")
 	value := blk.Body.Attributes["value"]
+	if value == nil && l.meant[named{blk.Body, "value"}] {
+		return
+	}
 	if value == nil {
 		l.fault(blk.DefRange(), "Missing value", fmt.Sprintf("The output %q has no value. Write value = and what it should show.", name))
 		return

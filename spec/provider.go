@@ -81,7 +81,7 @@ func (l *loader) providerOf(inst *instance) string {
 			return l.opts.DefaultProvider
 		}
 	}
-	if l.exprs[a.Expr].broken || b.kind == engine.KindFunction {
+	if b.kind == engine.KindFunction || l.exprs[a.Expr].broken {
 		return ""
 	}
 	v, ds := evaluate(a.Expr, inst.scope())

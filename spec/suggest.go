@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/agext/levenshtein"
 	"github.com/flowctl/flowctl/engine"
 	"github.com/zclconf/go-cty/cty/function"
 )
@@ -26,7 +25,6 @@ var synonyms = map[string]map[string]string{
 	"network":    {"subnet": "cidr", "address": "cidr", "range": "cidr"},
 	"health":     {"path": "http", "url": "http", "port": "tcp", "command": "exec", "period": "interval"},
 	"update":     {"surge": "max_surge", "unavailable": "max_unavailable"},
-	"flow":       {"name": "the flow's label: flow \"NAME\" { … }"},
 	"variable":   {"value": "default", "doc": "description"},
 	"output":     {"doc": "description"},
 	"validation": {"message": "error_message", "error": "error_message", "rule": "condition"},
@@ -39,6 +37,7 @@ var lessons = map[string]string{
 	"lifecycle": "There are no lifecycle settings: a replacement is made before the old one goes wherever that is possible.",
 	"dynamic":   "There are no dynamic blocks: write the nested blocks out, or use for_each on the block.",
 	"alias":     "Only provider blocks have an alias.",
+	"name":      "The name is the block's label, as in vm \"name\" { … }.",
 }
 
 // blockLessons does the same for types of blocks.
@@ -74,21 +73,36 @@ func suggestBlockType(name string) string {
 	return didYouMean(name, BlockTypes(), "")
 }
 
-func suggestAttribute(what, name string, s *engine.Schema, extra []string) string {
+// suggestAttribute ends a sentence about an attribute or nested block that a
+// body does not have. meant is the one that is probably meant, "" if none.
+func suggestAttribute(what, name string, block bool, s *engine.Schema, extra []string) (text, meant string) {
 	if better := synonyms[what][name]; better != "" {
-		return fmt.Sprintf(" Did you mean %s?", better)
+		return fmt.Sprintf(" Did you mean %s?", better), better
 	}
-	known := slices.Clone(extra)
+	all, alike := slices.Clone(extra), []string(nil)
+	if !block {
+		alike = slices.DeleteFunc(slices.Clone(extra), isBlockName)
+	}
 	for _, a := range s.Attributes {
-		if a.Optional && !a.Label {
-			known = append(known, a.Name)
+		if !a.Optional || a.Label {
+			continue
+		}
+		all = append(all, a.Name)
+		if (a.Form == engine.BlockForm) == block {
+			alike = append(alike, a.Name)
 		}
 	}
-	if n := nearest(name, known); n == "" && lessons[name] != "" {
-		return " " + lessons[name]
+	if meant = nearest(name, all); meant != "" {
+		return fmt.Sprintf(" Did you mean %s?", meant), meant
 	}
-	return didYouMean(name, known, "")
+	if lessons[name] != "" {
+		return " " + lessons[name], ""
+	}
+	return didYouMean(name, alike, ""), ""
 }
+
+// isBlockName reports whether a name of Common or the like is that of a block.
+func isBlockName(name string) bool { return name == "timeouts" || name == "validation" }
 
 const (
 	clocks = "Its value would differ in every plan, which could then never be empty. Pass it in as a variable."
@@ -114,7 +128,7 @@ func suggestFunction(name string, known map[string]function.Function) string {
 }
 
 // unknownRoot is what to say of a name that a path begins with.
-func unknownRoot(name string) string {
+func unknownRoot(name string, bound []string) string {
 	detail := fmt.Sprintf("Nothing is called %q.", name)
 	switch name {
 	case "path":
@@ -126,7 +140,7 @@ func unknownRoot(name string) string {
 	case "self":
 		return detail + " A block cannot refer to itself; a replica finds its address in FLOWCTL_ADDRESS and its port in PORT."
 	}
-	known := []string{"var", "local", "each", "flow"}
+	known := append([]string{"var", "local", "each", "flow"}, bound...)
 	for _, k := range engine.BlockKinds {
 		known = append(known, string(k))
 	}
@@ -141,21 +155,18 @@ func unknownRoot(name string) string {
 }
 
 // nearest returns the name most like the given one, or "" if none is like it:
-// a third of the letters may differ, or the name may be cut short.
+// a third of the letters may differ, or the name may be a part of just one.
 func nearest(name string, known []string) string {
-	name = strings.ToLower(name)
-	best, least := "", min((len(name)+2)/3, 3)+1
+	given := []rune(strings.ToLower(name))
+	best, least := "", min((len(given)+2)/3, 3)+1
 	for _, k := range known {
-		if d := len(k) - len(name); d >= least || -d >= least {
-			continue
-		}
-		if d := levenshtein.Distance(name, strings.ToLower(k), nil); d < least {
+		if d := distance(given, []rune(strings.ToLower(k)), least); d < least {
 			best, least = k, d
 		}
 	}
-	if best == "" && len(name) >= 2 {
+	if best == "" && len(given) >= 3 {
 		for _, k := range known {
-			if !strings.HasPrefix(strings.ToLower(k), name) {
+			if !strings.Contains(strings.ToLower(k), string(given)) {
 				continue
 			}
 			if best != "" {
@@ -165,6 +176,33 @@ func nearest(name string, known []string) string {
 		}
 	}
 	return best
+}
+
+// distance counts the letters to add, drop, change or exchange with their
+// neighbour that make b of a (optimal string alignment), up to a limit.
+func distance(a, b []rune, limit int) int {
+	if max(len(a)-len(b), len(b)-len(a)) >= limit {
+		return limit
+	}
+	rows := [3][]int{make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		before, last, row := rows[(i+1)%3], rows[(i+2)%3], rows[i%3]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)%3][len(b)]
 }
 
 // didYouMean ends a sentence about an unknown name: with the nearest known one,
@@ -178,7 +216,7 @@ func didYouMean(name string, known []string, prefix string) string {
 		return " There are none."
 	case len(known) == 1:
 		return " There is " + prefix + known[0] + "."
-	case len(known) <= 12:
+	case len(known) <= 16:
 		return " There are " + enumerate(known, prefix) + "."
 	default:
 		return ""

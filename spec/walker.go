@@ -146,6 +146,15 @@ func (w *walker) binds(name string) bool {
 	return slices.ContainsFunc(w.scopes, func(s map[string]struct{}) bool { _, ok := s[name]; return ok })
 }
 
+// bound lists the names that are bound here.
+func (w *walker) bound() []string {
+	var names []string
+	for _, s := range w.scopes {
+		names = append(names, slices.Sorted(maps.Keys(s))...)
+	}
+	return names
+}
+
 func (w *walker) fault(r hcl.Range, summary, detail string) {
 	w.diags = append(w.diags, engine.Diagnostic{Summary: summary, Detail: detail, Source: at(r)})
 }
@@ -159,27 +168,27 @@ func (w *walker) use(root hcl.TraverseRoot, steps []step, rng hcl.Range, splat *
 	case w.fixed != "":
 		w.fault(rng, "Constant expected", w.fixed)
 	case root.Name == "var":
-		w.member(root, steps, "Unknown variable", "variable", func(name string) bool { return l.variables[name] != nil },
+		w.member(root, steps, "Unknown variable", "There is no variable %q.", func(name string) bool { return l.variables[name] != nil },
 			func() []string { return slices.Sorted(maps.Keys(l.variables)) })
 	case root.Name == "local":
 		w.local(root, steps, rng)
 	case root.Name == "flow":
-		w.memberOf(root, steps, "attribute of flow", "dir", "name")
+		w.memberOf(root, steps, "dir", "name")
 	case root.Name == "each" && !w.each:
 		w.fault(rng, "each outside of for_each", "each.key and each.value are known only in a block that has for_each.")
 	case root.Name == "each":
 		w.found.each = true
-		w.memberOf(root, steps, "attribute of each", "key", "value")
+		w.memberOf(root, steps, "key", "value")
 	case slices.Contains(engine.BlockKinds, engine.Kind(root.Name)):
 		w.resource(engine.Kind(root.Name), root, steps, rng, splat)
 	default:
-		w.fault(rng, "Unknown name", unknownRoot(root.Name))
+		w.fault(rng, "Unknown name", unknownRoot(root.Name, w.bound()))
 	}
 }
 
 func (w *walker) local(root hcl.TraverseRoot, steps []step, rng hcl.Range) {
 	l := w.loader
-	name := w.member(root, steps, "Unknown local", "local", func(name string) bool { return l.locals[name] != nil },
+	name := w.member(root, steps, "Unknown local", "There is no local %q.", func(name string) bool { return l.locals[name] != nil },
 		func() []string { return slices.Sorted(maps.Keys(l.locals)) })
 	if name == "" {
 		return
@@ -195,13 +204,13 @@ func (w *walker) local(root hcl.TraverseRoot, steps []step, rng hcl.Range) {
 	w.found.locals = append(w.found.locals, localUse{loc, rng})
 }
 
-func (w *walker) memberOf(root hcl.TraverseRoot, steps []step, what string, known ...string) {
-	w.member(root, steps, "Unknown attribute", what, func(name string) bool { return slices.Contains(known, name) }, func() []string { return known })
+func (w *walker) memberOf(root hcl.TraverseRoot, steps []step, known ...string) {
+	w.member(root, steps, "Unknown attribute", root.Name+" has no attribute %q.", func(name string) bool { return slices.Contains(known, name) }, func() []string { return known })
 }
 
 // member checks the first step of a path into var, local, each or flow and
 // returns its name, or "" if there is none of that name.
-func (w *walker) member(root hcl.TraverseRoot, steps []step, summary, what string, has func(string) bool, known func() []string) string {
+func (w *walker) member(root hcl.TraverseRoot, steps []step, summary, problem string, has func(string) bool, known func() []string) string {
 	if len(steps) == 0 || steps[0].text() == "" {
 		rng := root.SrcRange
 		if len(steps) > 0 {
@@ -212,7 +221,7 @@ func (w *walker) member(root hcl.TraverseRoot, steps []step, summary, what strin
 	}
 	name := steps[0].text()
 	if !has(name) {
-		w.fault(steps[0].rng, summary, fmt.Sprintf("There is no %s %q.%s", what, name, didYouMean(name, known(), root.Name+".")))
+		w.fault(steps[0].rng, summary, fmt.Sprintf(problem, name)+didYouMean(name, known(), root.Name+"."))
 		return ""
 	}
 	return name
