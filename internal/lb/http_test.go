@@ -60,7 +60,7 @@ func newRequest(t *testing.T, method, url string, body io.Reader, header ...stri
 func TestForwardedFieldsSayWhatTheDataPlaneKnows(t *testing.T) {
 	b := newBackend(t, "b", echoHead)
 	tp := newTestPlane(t)
-	f := Frontend{Name: "www", Listen: "127.0.0.1:0", Backends: backends(b)}
+	f := Frontend{Name: "www", Listen: "127.0.0.1:0", Backends: backends(b), TrustedProxies: []string{"10.0.0.0/8", "::1/128"}}
 	url := "http://" + tp.apply(f)[0] + "/p?a=1;b=%zz&c"
 	lies := []string{
 		"X-Forwarded-For", "6.6.6.6", "X-Forwarded-Host", "evil", "X-Forwarded-Proto", "https", "Forwarded", "for=6.6.6.6",
@@ -437,14 +437,17 @@ func TestEventStreamsFlowAtOnceAndAreCutAtTheEnd(t *testing.T) {
 		}
 	}))
 	tp := newTestPlane(t)
-	f := Frontend{Name: "www", Listen: "127.0.0.1:0", Backends: backends(b), Timeouts: Timeouts{Total: Duration(200 * time.Millisecond)}}
+	f := Frontend{Name: "www", Listen: "127.0.0.1:0", Backends: backends(b), Timeouts: Timeouts{Total: Duration(100 * time.Millisecond)}}
 	res, err := newHTTPClient(t).Get("http://" + tp.apply(f)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
 	r := bufio.NewReader(res.Body)
-	for range 3 {
+	for i := range 3 {
+		if i == 2 {
+			<-time.After(200 * time.Millisecond) // Total is not for streams
+		}
 		next <- "x"
 		if line, err := r.ReadString('\n'); line != "data: x\n" {
 			t.Fatal(line, err)

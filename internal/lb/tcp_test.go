@@ -122,9 +122,9 @@ func TestTCPIdleConnectionsEnd(t *testing.T) {
 	tp := newTestPlane(t)
 	at := tp.apply(Frontend{Name: "db", Listen: "127.0.0.1:0", Protocol: TCP, Backends: []Backend{b}, Timeouts: Timeouts{Stream: Duration(200 * time.Millisecond)}})[0]
 	c, r := dialTCP(t, at)
-	for range 5 { // half an idle time apart
+	for range 4 { // less than the idle time apart
 		say(t, c, r, "x", "a x")
-		<-time.After(100 * time.Millisecond)
+		<-time.After(150 * time.Millisecond)
 	}
 	if _, err := r.ReadString('\n'); err == nil || os.IsTimeout(err) {
 		t.Errorf("the idle connection lives on: %v", err)
