@@ -30,6 +30,7 @@ type backend struct {
 
 	// Guarded by the pool's mutex.
 	weight    int
+	health    *Health // how it is checked, with defaults; nil for not at all
 	standing  standing
 	removed   bool
 	stopCheck context.CancelFunc

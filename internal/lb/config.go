@@ -17,8 +17,6 @@ type config struct {
 	keyKind  keyKind
 	keyName  string
 	trusted  []netip.Prefix
-
-	statusLow, statusHigh int // what passes a health check
 }
 
 // compile expects a valid frontend.
@@ -30,9 +28,6 @@ func compile(f Frontend) *config {
 		if p, err := netip.ParsePrefix(s); err == nil {
 			c.trusted = append(c.trusted, p)
 		}
-	}
-	if f.Health != nil {
-		c.statusLow, c.statusHigh, _ = parseStatuses(f.Health.Status)
 	}
 	return c
 }

@@ -2,6 +2,7 @@ package lb
 
 import (
 	"cmp"
+	"slices"
 	"time"
 )
 
@@ -24,9 +25,10 @@ func (f Frontend) withDefaults() Frontend {
 	f.Eject.BaseTime = cmp.Or(f.Eject.BaseTime, seconds(5))
 	f.Eject.MaxPercent = cmp.Or(f.Eject.MaxPercent, 50)
 	f.Eject.PanicPercent = cmp.Or(f.Eject.PanicPercent, 25)
-	if f.Health != nil {
-		h := f.Health.withDefaults()
-		f.Health = &h
+	f.Health = f.Health.withDefaults()
+	f.Backends = slices.Clone(f.Backends)
+	for i := range f.Backends {
+		f.Backends[i].Health = f.Backends[i].Health.withDefaults()
 	}
 	if f.Sticky != nil {
 		s := *f.Sticky
@@ -45,13 +47,18 @@ func (t Timeouts) withDefaults() Timeouts {
 	return t
 }
 
-func (h Health) withDefaults() Health {
+// withDefaults returns a copy; nil stays nil.
+func (from *Health) withDefaults() *Health {
+	if from == nil {
+		return nil
+	}
+	h := *from
 	h.Status = cmp.Or(h.Status, "200-399")
 	h.Interval = cmp.Or(h.Interval, seconds(1))
 	h.Timeout = cmp.Or(h.Timeout, seconds(1))
 	h.HealthyAfter = cmp.Or(h.HealthyAfter, 2)
 	h.UnhealthyAfter = cmp.Or(h.UnhealthyAfter, 3)
-	return h
+	return &h
 }
 
 func seconds(n int) Duration { return Duration(time.Duration(n) * time.Second) }

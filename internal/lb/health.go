@@ -6,33 +6,27 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"reflect"
 	"time"
 )
 
-// watch starts the active checks of backends that have none, and starts all anew
-// when their settings changed. The caller holds mu.
-func (p *pool) watch(before *config) {
-	changed := before != nil && !reflect.DeepEqual(before.Health, p.cfg.Health)
+// watch starts the active checks of backends that are to have some and have
+// none. The caller holds mu.
+func (p *pool) watch() {
 	for _, b := range p.backends {
-		if changed && b.stopCheck != nil {
-			b.stopCheck()
-			b.stopCheck = nil
-		}
-		if p.cfg.Health == nil || b.stopCheck != nil || p.closed {
+		if b.health == nil || b.stopCheck != nil || p.closed {
 			continue
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		b.stopCheck = cancel
-		cfg := p.cfg
-		p.checks.Go(func() { p.checkLoop(ctx, b, cfg) })
+		h := b.health
+		p.checks.Go(func() { p.checkLoop(ctx, b, h) })
 	}
 }
 
 // checkLoop checks b until ctx ends, at intervals that vary by a tenth, so that
 // many backends are not checked at one moment.
-func (p *pool) checkLoop(ctx context.Context, b *backend, cfg *config) {
-	probe := p.prober(b, cfg)
+func (p *pool) checkLoop(ctx context.Context, b *backend, h *Health) {
+	probe := p.prober(b, h)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -46,7 +40,7 @@ func (p *pool) checkLoop(ctx context.Context, b *backend, cfg *config) {
 			return
 		}
 		p.checked(b, err)
-		interval := float64(cfg.Health.Interval)
+		interval := float64(h.Interval)
 		timer.Reset(time.Duration(interval * (0.9 + 0.2*rand.Float64())))
 	}
 }
@@ -54,7 +48,7 @@ func (p *pool) checkLoop(ctx context.Context, b *backend, cfg *config) {
 // checked takes in the outcome of a check.
 func (p *pool) checked(b *backend, err error) {
 	p.mu.Lock()
-	changed := !b.removed && p.cfg.Health != nil && b.standing.check(err == nil, p.cfg.Health, p.clock.now())
+	changed := !b.removed && b.health != nil && b.standing.check(err == nil, b.health, p.clock.now())
 	if changed {
 		p.rebuild()
 	}
@@ -70,13 +64,13 @@ func (p *pool) checked(b *backend, err error) {
 	p.queue.dispatch()
 }
 
-// prober returns the check of cfg for b.
-func (p *pool) prober(b *backend, cfg *config) func(context.Context) error {
+// prober returns the check of b that h asks for.
+func (p *pool) prober(b *backend, h *Health) func(context.Context) error {
 	if p.probe != nil {
 		return func(ctx context.Context) error { return p.probe(ctx, b.addr) }
 	}
-	timeout := cfg.Health.Timeout.limit()
-	if cfg.Health.Path == "" {
+	timeout := h.Timeout.limit()
+	if h.Path == "" {
 		d := &net.Dialer{Timeout: timeout}
 		return func(ctx context.Context) error {
 			c, err := d.DialContext(ctx, "tcp", b.addr)
@@ -86,12 +80,13 @@ func (p *pool) prober(b *backend, cfg *config) func(context.Context) error {
 			return err
 		}
 	}
-	return httpProbe(b, cfg, timeout)
+	return httpProbe(b, h, timeout)
 }
 
 // httpProbe fetches the health path on a connection of its own each time, as a
 // new client would.
-func httpProbe(b *backend, cfg *config, timeout time.Duration) func(context.Context) error {
+func httpProbe(b *backend, h *Health, timeout time.Duration) func(context.Context) error {
+	low, high, _ := parseStatuses(h.Status)
 	var protocols http.Protocols
 	protocols.SetHTTP1(!b.h2c)
 	protocols.SetUnencryptedHTTP2(b.h2c)
@@ -101,7 +96,7 @@ func httpProbe(b *backend, cfg *config, timeout time.Duration) func(context.Cont
 		Transport:     &http.Transport{DisableKeepAlives: true, Protocols: &protocols},
 	}
 	return func(ctx context.Context) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.addr+cfg.Health.Path, nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.addr+h.Path, nil)
 		if err != nil {
 			return err
 		}
@@ -111,8 +106,8 @@ func httpProbe(b *backend, cfg *config, timeout time.Duration) func(context.Cont
 			return err
 		}
 		defer res.Body.Close()
-		if res.StatusCode < cfg.statusLow || res.StatusCode > cfg.statusHigh {
-			return fmt.Errorf("status %d, want %d to %d", res.StatusCode, cfg.statusLow, cfg.statusHigh)
+		if res.StatusCode < low || res.StatusCode > high {
+			return fmt.Errorf("status %d, want %d to %d", res.StatusCode, low, high)
 		}
 		return nil
 	}

@@ -2,6 +2,7 @@ package lb
 
 import (
 	"context"
+	"reflect"
 	"time"
 )
 
@@ -34,12 +35,20 @@ func (p *pool) apply(cfg *config, restored bool) {
 			p.retune(b, before)
 		}
 		b.weight = max(1, w.Weight)
-		if cfg.Health == nil || w.Ready || restored {
-			p.trust(b, w)
+		health := b.health
+		if b.health = w.Health; b.health == nil {
+			b.health = cfg.Health
+		}
+		if b.stopCheck != nil && !reflect.DeepEqual(health, b.health) {
+			b.stopCheck()
+			b.stopCheck = nil
+		}
+		if b.health == nil || w.Ready || restored {
+			p.trust(b)
 		}
 		p.setDraining(b, w.Draining)
 	}
-	p.watch(before)
+	p.watch()
 	p.rebuild()
 	p.mu.Unlock()
 	p.queue.prune(keep)
@@ -60,8 +69,8 @@ func (p *pool) join(w Backend) *backend {
 }
 
 // trust puts b into service unless its own checks say otherwise.
-func (p *pool) trust(b *backend, w Backend) {
-	if !b.standing.admitted || p.cfg.Health == nil {
+func (p *pool) trust(b *backend) {
+	if !b.standing.admitted || b.health == nil {
 		b.standing.trust(p.clock.now())
 	}
 }

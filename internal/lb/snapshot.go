@@ -111,6 +111,8 @@ type Backend struct {
 	// used at once. Otherwise, if the frontend has Health, it has to pass first.
 	Ready bool `json:"ready,omitempty"`
 	H2C   bool `json:"h2c,omitempty"` // speaks HTTP/2 without TLS (gRPC)
+	// Health is how this backend is checked; nil: as the frontend says.
+	Health *Health `json:"health,omitempty"`
 }
 
 // Health is the active check of each backend.

@@ -8,6 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
+
+	"github.com/flowctl/flowctl/internal/daemon"
 )
 
 // Files that the data plane keeps in its folder, besides those of the daemon.
@@ -33,6 +36,25 @@ type savedFile struct {
 func ReadSnapshot(dir string) (Saved, error) {
 	s, err := readSnapshot(dir)
 	return s.Saved, err
+}
+
+// WriteSnapshot changes the saved snapshot of a data plane that does not run, so
+// that it starts with that one. It fails while one runs.
+func WriteSnapshot(dir string, s Snapshot) error {
+	if err := s.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	release, err := daemon.Claim(dir, time.Now())
+	if err != nil {
+		return err
+	}
+	defer release()
+	saved, err := readSnapshot(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	saved.Snapshot, saved.Applied.Version = s, s.Version
+	return saveSnapshot(dir, saved)
 }
 
 func readSnapshot(dir string) (savedFile, error) {

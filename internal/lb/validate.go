@@ -90,12 +90,16 @@ func (fs *faults) settings(f Frontend) {
 		}
 	}
 	if f.Health != nil {
-		fs.health(f)
+		fs.health(*f.Health)
+	}
+	for _, b := range f.Backends {
+		if b.Health != nil {
+			fs.health(*b.Health)
+		}
 	}
 }
 
-func (fs *faults) health(f Frontend) {
-	h := *f.Health
+func (fs *faults) health(h Health) {
 	if h.Path != "" && !strings.HasPrefix(h.Path, "/") {
 		fs.add("health path %q does not begin with /", h.Path)
 	}
