@@ -57,7 +57,7 @@ func (l *loader) assign(v *variable, a Assignment) {
 		problem = syntaxDiags(ds, text)[0].Detail
 	} else if len(expr.Variables()) > 0 {
 		problem = "it refers to something. Write text in quotes, as in 'name=[\"a\", \"b\"]'."
-	} else if val, ds := evaluate(expr, nil); ds.HasErrors() {
+	} else if val, ds := evaluate(expr, &hcl.EvalContext{Functions: l.scope.Functions}); ds.HasErrors() {
 		problem = ds[0].Detail
 	} else {
 		v.given = &given{value: val, from: a.From}

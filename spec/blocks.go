@@ -101,7 +101,7 @@ var commonNames = []string{"for_each", "provider", "depends_on", "timeouts"}
 
 // maxInstances is the most block instances of a flow: enough for all that it is
 // made for, and no more than memory holds.
-const maxInstances = 200_000
+const maxInstances = 100_000
 
 // expandBlocks evaluates for_each and makes the instances, and with them the
 // scope in which attributes such as to and on find the blocks they refer to.
@@ -231,7 +231,8 @@ func (each *forEach) fill(v cty.Value) bool {
 		}
 		elements[k.AsString()] = e
 	}
-	each.keys = slices.Sorted(maps.Keys(elements))
+	each.keys = slices.AppendSeq(make([]string, 0, len(elements)), maps.Keys(elements)) // never nil
+	slices.Sort(each.keys)
 	each.objects = make([]cty.Value, len(each.keys))
 	for i, key := range each.keys {
 		each.objects[i] = cty.ObjectVal(map[string]cty.Value{"key": cty.StringVal(key), "value": elements[key]})

@@ -46,6 +46,7 @@ func (l *loader) checkAttribute(body *hclsyntax.Body, a *hclsyntax.Attribute, s 
 		l.meant[named{body, meant}] = true
 		l.fault(a.NameRange, "Unknown attribute", fmt.Sprintf("%s block has no attribute %q.%s", capital(article(what)), a.Name, text))
 	case known.Form == engine.BlockForm:
+		l.meant[named{body, a.Name}] = true
 		l.fault(a.NameRange, "Block expected", fmt.Sprintf("%q is a block: write %s without the equals sign.", a.Name, blockExample(known)))
 	case !known.Optional:
 		advice := "Remove the line; others may refer to the value."
@@ -80,6 +81,7 @@ func (l *loader) checkNested(body *hclsyntax.Body, blk *hclsyntax.Block, s *engi
 	}
 	seen[blk.Type] = blk.DefRange()
 	if len(blk.Labels) != len(labelsOf(known.Block)) {
+		l.meant[named{body, blk.Type}] = true
 		l.fault(blk.DefRange(), "Wrong number of labels", fmt.Sprintf("Write %s.", blockExample(known)))
 		return false
 	}

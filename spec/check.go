@@ -14,8 +14,9 @@ import (
 // instances that never are, listeners in one place.
 func (l *loader) check() {
 	l.checkListeners()
+	l.checkProtocols()
 	l.checkIndexes()
-	l.checkUtilisation()
+	l.checkMeasured()
 	for _, f := range l.desired.Functions {
 		l.checkFits(f)
 	}
@@ -25,10 +26,10 @@ func (l *loader) check() {
 func (l *loader) checkTask(inst *instance, value cty.Value) {
 	var t engine.Task
 	mustDecode(value, &t)
-	if inst.sound() && isGiven(value, "exec") == isGiven(value, "http") {
+	if isGiven(value, "exec") == isGiven(value, "http") && !l.misspelt(inst.block, "exec", "http") {
 		l.faultOf(inst, inst.block.def, "Task without one thing to do", fmt.Sprintf("%s needs either exec = [\"program\", \"argument\"] or a block http { url = … }.", inst.addr))
 	}
-	if inst.sound() && len(t.Triggers) > 0 && t.When != "update" {
+	if len(t.Triggers) > 0 && t.When != "update" && t.When != "" {
 		l.warn(inst.block.attribute("triggers"), "Triggers without effect", fmt.Sprintf("%s has triggers, but when = %q. Write when = \"update\" to run it again when one of them changes.", inst.addr, t.When))
 	}
 }
@@ -40,7 +41,7 @@ func (l *loader) checkImage(inst *instance, value cty.Value) {
 			have = append(have, name)
 		}
 	}
-	if len(have) == 1 || !inst.sound() {
+	if len(have) == 1 || l.misspelt(inst.block, "ref", "archive", "build") {
 		return
 	}
 	problem := "has none of them"
@@ -69,7 +70,7 @@ func (l *loader) checkFunction(inst *instance, f engine.Function, value cty.Valu
 		}
 	}
 	for _, other := range f.Colocate {
-		if slices.Contains(f.Avoid, other) {
+		if other != inst.addr && slices.Contains(f.Avoid, other) {
 			l.faultOf(inst, b.attribute("avoid"), "Near and apart", fmt.Sprintf("%s is to be on the same machines as %s (colocate) and on no machine with it (avoid). Remove one.", inst.addr, other))
 		}
 	}

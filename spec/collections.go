@@ -12,17 +12,19 @@ import (
 var lengthFunc = function.New(&function.Spec{
 	Params: []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowDynamicType: true, AllowUnknown: true, AllowMarked: true}},
 	Type: func(args []cty.Value) (cty.Type, error) {
-		if t := args[0].Type(); t == cty.String || t == cty.DynamicPseudoType {
+		if t := args[0].Type(); t == cty.String || t == cty.DynamicPseudoType || t.IsObjectType() {
 			return cty.Number, nil
 		}
 		return stdlib.LengthFunc.ReturnTypeForValues(args)
 	},
 	Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
-		switch args[0].Type() {
-		case cty.DynamicPseudoType:
+		switch t := args[0].Type(); {
+		case t == cty.DynamicPseudoType:
 			return cty.UnknownVal(cty.Number), nil
-		case cty.String:
+		case t == cty.String:
 			return stdlib.Strlen(args[0])
+		case t.IsObjectType():
+			return cty.NumberIntVal(int64(len(t.AttributeTypes()))), nil
 		default:
 			return stdlib.Length(args[0])
 		}

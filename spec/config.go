@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -13,10 +14,11 @@ import (
 // inputs is what the value of a block or an output is made of, besides what is
 // known when the spec is loaded.
 type inputs struct {
-	uses    []use    // of resources
-	dynamic []*local // the locals made of resources, each after those that it is made of
-	names   []string // of all locals that the value and those locals name; nil if dynamic is
-	sites   []site   // of resources that those locals use
+	uses    []use       // of resources
+	dynamic []*local    // the locals made of resources, each after those that it is made of
+	via     []hcl.Range // for each of dynamic, the place that leads to it
+	names   []string    // of all locals that the value and those locals name; nil if dynamic is
+	sites   []site      // of resources that those locals use
 }
 
 // inputsOf gathers what expressions are made of.
@@ -24,22 +26,25 @@ func inputsOf(exprs []*expression) inputs {
 	var in inputs
 	names := map[string]bool{}
 	done := map[*local]bool{}
-	var visit func(e *expression)
-	visit = func(e *expression) {
-		for _, u := range e.locals {
-			names[u.local.name] = true
-			if !u.local.dynamic || done[u.local] {
-				continue
-			}
-			done[u.local] = true
-			visit(u.local.expr)
-			in.dynamic = append(in.dynamic, u.local)
-			in.sites = append(in.sites, u.local.sites...)
+	var visit func(u localUse, via hcl.Range)
+	visit = func(u localUse, via hcl.Range) {
+		names[u.local.name] = true
+		if !u.local.dynamic || done[u.local] {
+			return
 		}
+		done[u.local] = true
+		for _, inner := range u.local.expr.locals {
+			visit(inner, via)
+		}
+		in.dynamic = append(in.dynamic, u.local)
+		in.via = append(in.via, via)
+		in.sites = append(in.sites, u.local.sites...)
 	}
 	for _, e := range exprs {
 		in.uses = append(in.uses, e.uses...)
-		visit(e)
+		for _, u := range e.locals {
+			visit(u, u.rng)
+		}
 	}
 	if len(in.dynamic) > 0 {
 		in.names = slices.Sorted(maps.Keys(names))
@@ -64,6 +69,9 @@ func (in *inputs) scope(l *loader, each cty.Value, sites []site, v engine.Values
 		locals[name] = l.locals[name].value
 	}
 	for _, loc := range in.dynamic {
+		if loc.expr.broken {
+			continue
+		}
 		ctx.Variables["local"] = cty.ObjectVal(locals)
 		val, ds := evaluate(loc.attr.Expr, ctx)
 		diags = append(diags, convertDiags(ds)...)
@@ -119,7 +127,7 @@ func (c *outputConfig) Eval(v engine.Values) (cty.Value, engine.Diagnostics) {
 	if !c.sensitive && isSensitive(val) {
 		diags = append(diags, engine.Diagnostic{
 			Summary: "Sensitive output", Source: at(c.expr.Range()),
-			Detail: "The output " + c.name + " shows a sensitive value. Write sensitive = true in the block, or nonsensitive(…) around the value if it may be seen.",
+			Detail: fmt.Sprintf("The output %q shows a sensitive value. Write sensitive = true in the block, or nonsensitive(…) around the value if it may be seen.", c.name),
 		})
 		return cty.DynamicVal, diags
 	}

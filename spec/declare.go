@@ -160,7 +160,10 @@ func metaOf[T any](l *loader, inst *instance) T {
 	l.reportOf(inst, d.diags)
 	var m T
 	mustDecode(v, &m)
-	if !d.varies && len(d.diags) == 0 {
+	switch {
+	case !v.IsWhollyKnown(): // made of something that has a fault of its own
+		inst.faulty = true
+	case !d.varies && len(d.diags) == 0:
 		b.meta = m
 	}
 	return m
@@ -253,5 +256,8 @@ func (l *loader) declareFunction(inst *instance, decl *engine.Decl, value cty.Va
 		Colocate:      f.Colocate,
 		Avoid:         f.Avoid,
 	})
+	if p := value.GetAttr("protocol"); p.IsKnown() && !p.IsMarked() {
+		l.protocols[inst.addr] = p.AsString()
+	}
 	l.checkFunction(inst, f, value)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 	"github.com/zclconf/go-cty/cty/convert"
@@ -13,6 +14,76 @@ import (
 
 // reference evaluates an attribute that refers to one block, or to several.
 func (d *decoder) reference(expr hclsyntax.Expression, a *engine.Attribute) cty.Value {
+	targets, v := d.references(expr, a)
+	if v != cty.NilVal {
+		return v
+	}
+	texts := make([]cty.Value, 0, len(targets))
+	seen := make(map[engine.Address]bool, len(targets))
+	for _, t := range targets {
+		if !seen[t.to] {
+			seen[t.to] = true
+			texts = append(texts, cty.StringVal(t.to.String()))
+		}
+	}
+	switch {
+	case !a.Type.IsListType():
+		return texts[0]
+	case len(texts) == 0:
+		return cty.ListValEmpty(cty.String)
+	default:
+		return cty.ListVal(texts)
+	}
+}
+
+// target is one block that is referred to, and where.
+type target struct {
+	to  engine.Address
+	rng hcl.Range
+}
+
+// references lists the blocks that an expression refers to. The value is that of
+// the attribute if there are none to list: null or, with a fault, unknown.
+func (d *decoder) references(expr hclsyntax.Expression, a *engine.Attribute) (all []target, v cty.Value) {
+	if list, ok := expr.(*hclsyntax.TupleConsExpr); ok && a.Type.IsListType() {
+		for _, part := range list.Exprs {
+			some, v := d.references(part, a)
+			switch {
+			case v != cty.NilVal && v.IsNull():
+				d.fault(part.Range(), "Reference expected", fmt.Sprintf("%q has null in its list. Leave it out.", a.Name))
+				return nil, cty.UnknownVal(a.Type)
+			case v != cty.NilVal:
+				return nil, v
+			}
+			all = append(all, some...)
+		}
+		return all, cty.NilVal
+	}
+	v, ds := evaluate(expr, d.referenceScope())
+	d.diags = append(d.diags, convertDiags(ds)...)
+	v, _ = v.UnmarkDeep()
+	switch {
+	case ds.HasErrors() || !v.IsWhollyKnown(): // made of a block that has a fault of its own
+		return nil, cty.UnknownVal(a.Type)
+	case v.IsNull():
+		return nil, cty.NullVal(a.Type)
+	}
+	addrs, ok := addressesIn(v, a.Type.IsListType())
+	if !ok {
+		d.fault(expr.Range(), "Reference expected", fmt.Sprintf("%q expects %s", a.Name, referenceHelp(v, a)))
+		return nil, cty.UnknownVal(a.Type)
+	}
+	for _, addr := range addrs {
+		if a.Refs != nil && !slices.Contains(a.Refs, addr.Kind) {
+			d.fault(expr.Range(), "Wrong kind of block", fmt.Sprintf("%q expects a %s, but %s is none.", a.Name, kindList(a.Refs), addr))
+			return nil, cty.UnknownVal(a.Type)
+		}
+		all = append(all, target{addr, expr.Range()})
+	}
+	return all, cty.NilVal
+}
+
+func (d *decoder) referenceScope() *hcl.EvalContext {
 	if d.refs == nil {
 		d.refs = d.loader.scope.NewChild()
 		if d.instance != nil {
@@ -20,44 +91,7 @@ func (d *decoder) reference(expr hclsyntax.Expression, a *engine.Attribute) cty.
 		}
 		d.refs.Variables = d.loader.refs
 	}
-	v, ds := evaluate(expr, d.refs)
-	d.diags = append(d.diags, convertDiags(ds)...)
-	if ds.HasErrors() {
-		return cty.UnknownVal(a.Type)
-	}
-	v, _ = v.UnmarkDeep()
-	if v.IsNull() {
-		return cty.NullVal(a.Type)
-	}
-	if !v.IsWhollyKnown() { // made of a block that has a fault of its own
-		return cty.UnknownVal(a.Type)
-	}
-	many := a.Type.IsListType()
-	addrs, ok := addressesIn(v, many)
-	if !ok {
-		d.fault(expr.Range(), "Reference expected", fmt.Sprintf("%q expects a reference to a block, such as %s.NAME, without quotes.%s", a.Name, exampleKind(a), keyHelp(v)))
-		return cty.UnknownVal(a.Type)
-	}
-	var texts []cty.Value
-	seen := make(map[engine.Address]bool, len(addrs))
-	for _, addr := range addrs {
-		if a.Refs != nil && !slices.Contains(a.Refs, addr.Kind) {
-			d.fault(expr.Range(), "Wrong kind of block", fmt.Sprintf("%q expects a %s, but %s is none.", a.Name, kindList(a.Refs), addr))
-			return cty.UnknownVal(a.Type)
-		}
-		if !seen[addr] {
-			seen[addr] = true
-			texts = append(texts, cty.StringVal(addr.String()))
-		}
-	}
-	switch {
-	case !many:
-		return texts[0]
-	case len(texts) == 0:
-		return cty.ListValEmpty(cty.String)
-	default:
-		return cty.ListVal(texts)
-	}
+	return d.refs
 }
 
 // addressesIn reads the blocks that a value refers to: one, or with many also a
@@ -84,18 +118,21 @@ func addressesIn(v cty.Value, many bool) ([]engine.Address, bool) {
 	return all, true
 }
 
-// keyHelp says how to pick one of a block with for_each, where v is them all.
-func keyHelp(v cty.Value) string {
-	if !v.Type().IsObjectType() {
-		return ""
-	}
-	for it := v.ElementIterator(); it.Next(); {
-		k, e := it.Element()
-		if e.Type().Equals(refType) {
-			return fmt.Sprintf(" The block has for_each: pick one instance, such as [%q] or [each.key].", k.AsString())
+// referenceHelp says what an attribute expects instead of v.
+func referenceHelp(v cty.Value, a *engine.Attribute) string {
+	if t := v.Type(); t.IsObjectType() || t.IsTupleType() || t.IsListType() {
+		for it := v.ElementIterator(); it.Next(); {
+			_, e := it.Element()
+			if !e.Type().Equals(refType) || e.IsNull() {
+				break
+			}
+			if addr := e.EncapsulatedValue().(*engine.Address); t.IsObjectType() && addr.Key != "" {
+				return fmt.Sprintf("one block, and %s has for_each. Write %s, or %s[each.key] in a block that has for_each, too.", addr.Block(), addr, addr.Block())
+			}
+			return "one block, not a list of them. Remove the brackets."
 		}
 	}
-	return ""
+	return fmt.Sprintf("a reference to a block, such as %s.NAME, without quotes.", exampleKind(a))
 }
 
 func exampleKind(a *engine.Attribute) engine.Kind {

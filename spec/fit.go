@@ -11,23 +11,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 )
 
-// checkUtilisation finds metrics that measure against a limit that is not set.
-func (l *loader) checkUtilisation() {
-	for _, f := range l.desired.Functions {
-		o := l.owners[f.Address]
-		if o == nil || !o.inst.sound() || !l.groups[f.Address].sound() {
-			continue
-		}
-		for i, m := range o.value.Metrics {
-			unlimited := m.Name == "cpu" && f.Each.CPU == 0 || m.Name == "memory" && f.Each.Memory == 0
-			if m.Utilisation > 0 && unlimited {
-				blk := nestedBlocks(o.inst.block.body, engine.SchemaOf[engine.Scaling]().Attribute("metric"))[i]
-				l.faultOf(o.inst, blk.DefRange(), "Utilisation of no limit", fmt.Sprintf("The metric measures %s against the limit of %s, which has none. Set %s there, or write target = instead of utilisation.", m.Name, f.Address, m.Name))
-			}
-		}
-	}
-}
-
 // checkFits finds functions that can never be placed in full.
 func (l *loader) checkFits(f engine.FunctionGroup) {
 	inst := l.groups[f.Address]
@@ -54,7 +37,11 @@ func (l *loader) checkFits(f engine.FunctionGroup) {
 		return
 	}
 	if !unlimited && float64(f.Replicas.Max) > slots && len(f.On) > 0 {
-		l.faultOf(inst, l.sizeRange(inst), "More replicas than room", fmt.Sprintf("%s may grow to %d replicas, but its machines take at most %.0f of them (%s). Raise the machines' number or slots, or lower the replicas.", f.Address, f.Replicas.Max, slots, l.roomText(f)))
+		wish := "asks for"
+		if f.Replicas.Autoscaled {
+			wish = "may grow to"
+		}
+		l.faultOf(inst, l.sizeRange(inst), "More replicas than room", fmt.Sprintf("%s %s %d replicas, but its machines take at most %.0f of them (%s). Raise the machines' number or slots, or lower the replicas.", f.Address, wish, f.Replicas.Max, slots, l.roomText(f)))
 	}
 }
 

@@ -18,30 +18,25 @@ import (
 type front struct {
 	inst     *instance
 	provider string
-	listen   string // "" if it is not known yet
+	listen   string   // "" if it is not known yet
+	protocol string   // "" if it is not known yet
+	targets  []target // the functions that it balances to
 }
 
 func (l *loader) declareFrontend(inst *instance, decl *engine.Decl, value cty.Value) {
 	var f engine.Frontend
 	mustDecode(value, &f)
+	targets := targetsOf(inst.block, f)
 	seen := map[engine.Address]bool{}
-	for _, t := range targetsOf(inst.block, f) {
+	for _, t := range targets {
 		if !seen[t.to] {
 			seen[t.to] = true
 			decl.Needs = append(decl.Needs, engine.Need{Target: t.to, Kind: engine.Member, Source: rangeOf(t.rng)})
 		}
 	}
 	slices.SortStableFunc(decl.Needs, func(a, b engine.Need) int { return a.Target.Compare(b.Target) })
-	l.fronts = append(l.fronts, front{inst, decl.Provider, f.Listen})
-	if inst.sound() {
-		l.checkFrontend(inst, f, value)
-	}
-}
-
-// target is one function that a frontend balances to, and where it says so.
-type target struct {
-	to  engine.Address
-	rng hcl.Range
+	l.fronts = append(l.fronts, front{inst, decl.Provider, f.Listen, f.Protocol, targets})
+	l.checkFrontend(inst, f, value)
 }
 
 // targetsOf lists the functions that a frontend names, in the order of the source.
@@ -66,7 +61,7 @@ func targetsOf(b *block, f engine.Frontend) []target {
 // checkFrontend looks at what one frontend says about itself.
 func (l *loader) checkFrontend(inst *instance, f engine.Frontend, value cty.Value) {
 	b := inst.block
-	if !isGiven(value, "to") && len(f.Routes) == 0 {
+	if !isGiven(value, "to") && len(f.Routes) == 0 && !l.misspelt(b, "to", "route") {
 		l.faultOf(inst, b.def, "Frontend without a function", fmt.Sprintf("%s balances to nothing. Write to = function.NAME, or a block route \"/\" { to = function.NAME }.", inst.addr))
 	}
 	if isGiven(value, "to") && len(f.Routes) > 0 {
@@ -85,6 +80,12 @@ func (l *loader) checkFrontend(inst *instance, f engine.Frontend, value cty.Valu
 	}
 	l.checkListen(inst, f)
 	l.checkRoutes(inst, f)
+}
+
+// misspelt reports whether one of some attributes is written under another name,
+// which is reported.
+func (l *loader) misspelt(b *block, names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return l.meant[named{b.body, name}] })
 }
 
 // oneOf returns the place of the first attribute that is written.
@@ -213,7 +214,7 @@ func (l *loader) checkListeners() {
 	byPort := map[port]map[string]*instance{}
 	for _, f := range l.fronts {
 		host, number, ok := splitListen(f.listen)
-		if !ok || number == 0 || !f.inst.sound() {
+		if !ok || number == 0 {
 			continue
 		}
 		p := port{f.provider, number}
@@ -227,6 +228,18 @@ func (l *loader) checkListeners() {
 			continue
 		}
 		hosts[host] = f.inst
+	}
+}
+
+// checkProtocols finds frontends that speak another protocol than their
+// functions.
+func (l *loader) checkProtocols() {
+	for _, f := range l.fronts {
+		for _, t := range f.targets {
+			if f.protocol == "http" && l.protocols[t.to] == "tcp" {
+				l.faultOf(f.inst, t.rng, "Protocols that do not fit", fmt.Sprintf("%s balances HTTP requests, but %s says protocol = \"tcp\", which is neither HTTP nor gRPC. Write protocol = \"tcp\" in the frontend, too, or correct that of the function.", f.inst.addr, t.to))
+			}
+		}
 	}
 }
 

@@ -37,19 +37,20 @@ type loader struct {
 	meant     map[named]bool                    // attributes that are misspelt
 	rejected  map[string]bool                   // the names of blocks that could not be filed
 
-	scope    *hcl.EvalContext                     // var, local, flow and the functions
-	refs     map[string]cty.Value                 // kind → object of block references
-	exprs    map[hclsyntax.Expression]*expression // what is known of each expression
-	fixed    map[*hclsyntax.Block]cty.Value       // nested blocks that are the same for all instances
-	eaches   map[string]*forEach                  // of for_each that are a local or a variable
-	groups   map[engine.Address]*instance         // block instances by address
-	owners   map[engine.Address]*owner            // scaling blocks by what they scale
-	settings map[string]bool                      // providers that are set up, as "name" or "name.alias"
-	sizes    map[engine.Address]engine.Bounds     // of groups that are in order
-	fronts   []front                              // frontends, for checking them against each other
-	machines map[engine.Address]int               // of desired.Machines, those that are in order
-	lookup   *hcl.EvalContext                     // scope with each, changed for each instance in turn while loading
-	desired  engine.Desired
+	scope     *hcl.EvalContext                     // var, local, flow and the functions
+	refs      map[string]cty.Value                 // kind → object of block references
+	exprs     map[hclsyntax.Expression]*expression // what is known of each expression
+	fixed     map[*hclsyntax.Block]cty.Value       // nested blocks that are the same for all instances
+	eaches    map[string]*forEach                  // of for_each that are a local or a variable
+	groups    map[engine.Address]*instance         // block instances by address
+	owners    map[engine.Address]*owner            // scaling blocks by what they scale
+	settings  map[string]bool                      // providers that are set up, as "name" or "name.alias"
+	sizes     map[engine.Address]engine.Bounds     // of groups that are in order
+	protocols map[engine.Address]string            // of functions
+	fronts    []front                              // frontends, for checking them against each other
+	machines  map[engine.Address]int               // of desired.Machines, those that are in order
+	lookup    *hcl.EvalContext                     // scope with each, changed for each instance in turn while loading
+	desired   engine.Desired
 }
 
 // Load checks a flow and returns what it asks for. With errors, the Desired is
@@ -66,7 +67,7 @@ func Load(b Bundle, opts Options) (engine.Desired, engine.Diagnostics) {
 		exprs: map[hclsyntax.Expression]*expression{}, fixed: map[*hclsyntax.Block]cty.Value{},
 		eaches: map[string]*forEach{},
 		groups: map[engine.Address]*instance{}, owners: map[engine.Address]*owner{},
-		settings: map[string]bool{}, sizes: map[engine.Address]engine.Bounds{}, machines: map[engine.Address]int{},
+		settings: map[string]bool{}, sizes: map[engine.Address]engine.Bounds{}, protocols: map[engine.Address]string{}, machines: map[engine.Address]int{},
 	}
 	if l.collect() {
 		l.evalScope()
@@ -129,6 +130,5 @@ func (l *loader) loadFlow() {
 	l.desired.Description, l.desired.Parallelism = f.Description, f.Parallelism
 	if f.Provider != "" {
 		l.opts.DefaultProvider = f.Provider
-		l.checkProvider(f.Provider, l.flow.Body.Attributes["provider"].Expr.Range())
 	}
 }

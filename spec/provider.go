@@ -37,6 +37,17 @@ func (l *loader) loadProviders() {
 		l.reportAll(d.diags)
 		l.desired.Providers = append(l.desired.Providers, engine.Setting{Name: name, Config: v})
 	}
+	l.checkDefaultProvider()
+}
+
+// checkDefaultProvider checks the provider that the flow block names.
+func (l *loader) checkDefaultProvider() {
+	if l.flow == nil {
+		return
+	}
+	if a := l.flow.Body.Attributes["provider"]; a != nil && !l.exprs[a.Expr].broken {
+		l.checkProvider(l.opts.DefaultProvider, a.Expr.Range())
+	}
 }
 
 // providerName returns "name", or "name.alias".

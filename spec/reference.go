@@ -39,7 +39,7 @@ func (w *walker) resource(kind engine.Kind, root hcl.TraverseRoot, steps []step,
 	case w.block:
 		return
 	case w.known != "":
-		w.fault(rng, "Value must be known", fmt.Sprintf("%s, so it cannot depend on what %s becomes. Use variables and locals.", w.known, b.addr()))
+		w.fault(rng, "Value must be known", fmt.Sprintf("%s, so this cannot depend on what %s becomes. Use variables and locals.", w.known, b.addr()))
 		return
 	}
 	group := kind.Sized() && (b.forEach == nil || keyed)

@@ -51,9 +51,15 @@ func (l *loader) bounds(inst *instance, attr string, own int) engine.Bounds {
 // builtinMetrics are those whose source is known.
 var builtinMetrics = []string{"rps", "in_flight", "latency", "error_rate", "queue", "cpu", "memory"}
 
+// frontMetrics are those that frontends measure.
+var frontMetrics = []string{"rps", "in_flight", "latency", "error_rate", "queue"}
+
+// askedSources are those that answer a query.
+var askedSources = []string{"prometheus", "http", "exec"}
+
 func (l *loader) checkScaling(inst *instance, s engine.Scaling, value cty.Value) {
 	b := inst.block
-	if inst.sound() && s.Min > s.Max {
+	if value.GetAttr("min").IsKnown() && value.GetAttr("max").IsKnown() && s.Min > s.Max {
 		l.faultOf(inst, b.attribute("min"), "Empty range", fmt.Sprintf("%s has min = %d above max = %d, so no size is allowed. Exchange them.", inst.addr, s.Min, s.Max))
 	}
 	metrics := nestedBlocks(b.body, engine.SchemaOf[engine.Scaling]().Attribute("metric"))
@@ -95,7 +101,7 @@ func (l *loader) checkMetric(inst *instance, where hcl.Range, m engine.Metric, v
 	switch {
 	case !builtin && !isGiven(v, "source"):
 		l.faultOf(inst, where, "Unknown metric", fmt.Sprintf("No metric %q is built in.%s A metric of your own needs a source and a query.", m.Name, didYouMean(m.Name, builtinMetrics, "")))
-	case !builtin && !isGiven(v, "query"):
+	case !isGiven(v, "query") && (!builtin || slices.Contains(askedSources, m.Source)):
 		l.faultOf(inst, where, "Metric without a query", fmt.Sprintf("The metric %q of %s has a source, but nothing to ask it. Write query = and what to ask.", m.Name, inst.addr))
 	case isGiven(v, "target") == isGiven(v, "utilisation"):
 		l.faultOf(inst, where, "Metric without one target", fmt.Sprintf("The metric %q of %s needs either target (how much of it one replica should have) or, for cpu and memory, utilisation (how much of its limit should be in use).", m.Name, inst.addr))
@@ -103,5 +109,33 @@ func (l *loader) checkMetric(inst *instance, where hcl.Range, m engine.Metric, v
 		l.faultOf(inst, where, "Utilisation of no limit", fmt.Sprintf("A replica has a limit of cpu and memory only, so the metric %q has no utilisation. Write target = and how much of it one replica should have.", m.Name))
 	case isGiven(v, "target") && m.Target == 0 && v.GetAttr("target").IsKnown():
 		l.faultOf(inst, where, "Metric without one target", fmt.Sprintf("The metric %q of %s has target = 0, which no number of replicas reaches. Write how much of it one replica should have.", m.Name, inst.addr))
+	}
+}
+
+// checkMeasured finds metrics that nothing measures: shares of a limit that is
+// not set, requests of a function that no frontend sends any to.
+func (l *loader) checkMeasured() {
+	behind := map[engine.Address]bool{}
+	for _, f := range l.fronts {
+		for _, t := range f.targets {
+			behind[t.to] = true
+		}
+	}
+	for _, f := range l.desired.Functions {
+		o := l.owners[f.Address]
+		if o == nil || !o.inst.sound() || !l.groups[f.Address].sound() {
+			continue
+		}
+		blocks := nestedBlocks(o.inst.block.body, engine.SchemaOf[engine.Scaling]().Attribute("metric"))
+		for i, m := range o.value.Metrics {
+			where := blocks[i].DefRange()
+			unlimited := m.Name == "cpu" && f.Each.CPU == 0 || m.Name == "memory" && f.Each.Memory == 0
+			switch {
+			case m.Utilisation > 0 && unlimited:
+				l.faultOf(o.inst, where, "Utilisation of no limit", fmt.Sprintf("The metric measures %s against the limit of %s, which has none. Set %s there, or write target = instead of utilisation.", m.Name, f.Address, m.Name))
+			case m.Source == "" && slices.Contains(frontMetrics, m.Name) && !behind[f.Address]:
+				l.warn(where, "Metric without a frontend", fmt.Sprintf("Frontends measure %s, and none balances to %s, so the metric has no value. Add a frontend with to = %s, or give the metric a source.", m.Name, f.Address, f.Address))
+			}
+		}
 	}
 }

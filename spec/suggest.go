@@ -158,7 +158,7 @@ func unknownRoot(name string, bound []string) string {
 // a third of the letters may differ, or the name may be a part of just one.
 func nearest(name string, known []string) string {
 	given := []rune(strings.ToLower(name))
-	best, least := "", min((len(given)+2)/3, 3)+1
+	best, least := "", min((len(given)+1)/3, 3, len(given)-1)+1
 	for _, k := range known {
 		if d := distance(given, []rune(strings.ToLower(k)), least); d < least {
 			best, least = k, d
@@ -213,7 +213,7 @@ func didYouMean(name string, known []string, prefix string) string {
 	}
 	switch {
 	case len(known) == 0:
-		return " There are none."
+		return ""
 	case len(known) == 1:
 		return " There is " + prefix + known[0] + "."
 	case len(known) <= 16:

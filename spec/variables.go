@@ -111,7 +111,13 @@ func (l *loader) decodeType(v *variable, expr hclsyntax.Expression) {
 		if ds[0].Subject != nil {
 			rng = *ds[0].Subject
 		}
-		l.fault(rng, "Invalid type", "This is no type. Write string, number, bool, list(string), map(string), object({ name = string }) or any, without quotes.")
+		better, word := "", ""
+		if n, _ := fmt.Sscanf(ds[0].Detail, "The keyword %q", &word); n == 1 {
+			if n := nearest(word, []string{"string", "number", "bool", "list", "set", "map", "object", "tuple", "any"}); n != "" {
+				better = fmt.Sprintf(" Did you mean %s?", n)
+			}
+		}
+		l.fault(rng, "Invalid type", "This is no type."+better+" Write string, number, bool, list(string), map(string), object({ name = string }) or any, without quotes.")
 		return
 	}
 	v.typ, v.wanted, v.defaults = t.WithoutOptionalAttributesDeep(), t, defaults
@@ -132,7 +138,7 @@ func (l *loader) variableValue(v *variable) cty.Value {
 			return val
 		}
 		if v.fallback == nil {
-			l.refuse(v, *v.given, "it must not be null")
+			l.refuse(v, *v.given, ", and its value must not be null")
 			return cty.UnknownVal(v.typ)
 		}
 	}
@@ -144,7 +150,7 @@ func (l *loader) variableValue(v *variable) cty.Value {
 	g := given{value: d, from: "default", expr: v.fallback.Expr}
 	val, ok := l.fit(v, g)
 	if ok && val.IsNull() && !v.opts.Nullable {
-		l.refuse(v, g, "it must not be null")
+		l.refuse(v, g, ", and its value must not be null")
 	}
 	return val
 }
@@ -156,18 +162,23 @@ func (l *loader) fit(v *variable, g given) (cty.Value, bool) {
 		val = v.defaults.Apply(val)
 	}
 	converted, err := convert.Convert(val, v.wanted)
-	if err != nil {
-		l.refuse(v, g, err.Error())
-		return cty.UnknownVal(v.typ), false
+	if err == nil {
+		return converted, true
 	}
-	return converted, true
+	problem := ", but its value, which is sensitive and not shown, is none"
+	if !v.opts.Sensitive {
+		worst, path := misfit(val, v.wanted)
+		problem = mismatch(worst, path, err)
+	}
+	l.refuse(v, g, problem)
+	return cty.UnknownVal(v.typ), false
 }
 
 // refuse reports that a value does not suit a variable.
 func (l *loader) refuse(v *variable, g given, problem string) {
 	d := engine.Diagnostic{
 		Summary: "Invalid value for variable",
-		Detail:  fmt.Sprintf("The value of variable %q (%s) does not fit its type %s: %s.", v.name, g.from, typeexpr.TypeString(v.wanted), problem),
+		Detail:  fmt.Sprintf("The variable %q has type %s%s (%s).", v.name, typeexpr.TypeString(v.wanted), problem, g.from),
 	}
 	if g.expr != nil {
 		d.Source = at(g.expr.Range())

@@ -199,7 +199,7 @@ func (w *walker) local(root hcl.TraverseRoot, steps []step, rng hcl.Range) {
 	case w.block:
 		w.fault(rng, "Reference expected", fmt.Sprintf("local.%s holds a value of %s, and this expects the block itself. Write %s.NAME here.", name, loc.maker, loc.maker.Kind))
 	case w.known != "":
-		w.fault(rng, "Value must be known", fmt.Sprintf("%s, so it cannot depend on local.%s, which is made of %s. Use variables and other locals.", w.known, name, loc.maker))
+		w.fault(rng, "Value must be known", fmt.Sprintf("%s, so this cannot depend on local.%s, which is made of %s. Use variables and other locals.", w.known, name, loc.maker))
 	}
 	w.found.locals = append(w.found.locals, localUse{loc, rng})
 }
