@@ -9,7 +9,9 @@ import (
 )
 
 func TestNormalise(t *testing.T) {
-	known := func(name string) bool { return slices.Contains([]string{"auto-approve", "var", "out", "json", "f"}, name) }
+	known := func(name string) bool {
+		return slices.Contains([]string{"auto-approve", "var", "out", "json", "f"}, name)
+	}
 	for in, want := range map[string]string{
 		"apply -auto-approve x.hcl":    "apply --auto-approve x.hcl",
 		"apply --auto-approve x.hcl":   "apply --auto-approve x.hcl",

@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flowctl/flowctl/cmd/flowctl/args"
+	"github.com/flowctl/flowctl/cmd/flowctl/view"
+	"github.com/flowctl/flowctl/engine/exec"
+	"github.com/flowctl/flowctl/providers"
+	"github.com/flowctl/flowctl/spec"
+	"github.com/flowctl/flowctl/state"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// The exit statuses; docs and 'flowctl help exit-codes' explain them.
+const (
+	exitDone        = 0
+	exitError       = 1
+	exitChanges     = 2
+	exitInvalid     = 3
+	exitLocked      = 4
+	exitIncomplete  = 5
+	exitUsage       = 64
+	exitInterrupted = 130
+)
+
+// app is one invocation of flowctl.
+type app struct {
+	in                    io.Reader
+	out, err              io.Writer
+	inTTY, outTTY, errTTY bool
+	environ               []string
+	now                   func() time.Time
+	exe                   string // this program, to start parts of it in the background
+
+	// Seams for tests that need faults: they decorate what touches the world.
+	wrapProvider func(name string, p providers.Provider) providers.Provider
+	wrapJournal  func(exec.Journal) exec.Journal
+
+	colour string
+	intr   *interrupts
+}
+
+// failure is an error that knows its exit status. A silent one has been shown.
+type failure struct {
+	code   int
+	err    error
+	silent bool
+}
+
+func (f *failure) Error() string {
+	if f.err == nil {
+		return ""
+	}
+	return f.err.Error()
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// shown ends with a status after everything has been said.
+func shown(code int) error { return &failure{code: code, silent: true} }
+
+func (a *app) getenv(name string) string {
+	for _, e := range slices.Backward(a.environ) {
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// styles for the two streams.
+func (a *app) outStyle() view.Style { return view.Wants(a.colour, a.outTTY, a.getenv) }
+func (a *app) errStyle() view.Style { return view.Wants(a.colour, a.errTTY, a.getenv) }
+
+// run executes one command line and returns its exit status.
+func (a *app) run(argv []string) int {
+	a.intr = newInterrupts()
+	defer a.intr.stop()
+	root := a.root()
+	root.SetArgs(args.Normalise(argv, knownFlag(root)))
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	cmd, err := root.ExecuteContextC(a.intr.soft)
+	if err == nil {
+		return exitDone
+	}
+	return a.explain(cmd, err)
+}
+
+// explain shows an error and returns the exit status that it stands for.
+func (a *app) explain(cmd *cobra.Command, err error) int {
+	var f *failure
+	var usage *args.UsageError
+	var locked *state.LockedError
+	code := exitError
+	hint := ""
+	switch {
+	case errors.As(err, &f):
+		if f.silent {
+			return f.code
+		}
+		code = f.code
+	case errors.As(err, &locked):
+		code = exitLocked
+		hint = "Wait for it with -lock-timeout=1m, or, if that process is stuck, end it and run again. " +
+			"A lock whose process is dead is taken over by itself; 'flowctl state unlock' frees one on a machine that is gone."
+	case errors.As(err, &usage), isUsage(err):
+		code = exitUsage
+		hint = fmt.Sprintf("See '%s -help'.", cmd.CommandPath())
+	case errors.Is(err, context.Canceled):
+		code, err = exitError, errors.New("interrupted")
+	}
+	s := a.errStyle()
+	fmt.Fprintf(a.err, "%s %s\n", s.Bad("Error:"), err)
+	if hint != "" {
+		fmt.Fprintf(a.err, "\n%s\n", hint)
+	}
+	return code
+}
+
+// isUsage recognises the errors of cobra and pflag, which have no types.
+func isUsage(err error) bool {
+	text := err.Error()
+	for _, p := range []string{"unknown command", "unknown flag", "unknown shorthand", "flag needs an argument", "invalid argument", "accepts ", "requires at least", "bad flag syntax"} {
+		if strings.HasPrefix(text, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// knownFlag reports whether a word is a long flag of any command: which command
+// is meant is not known before the flags are.
+func knownFlag(root *cobra.Command) func(string) bool {
+	names := map[string]bool{"help": true}
+	var visit func(*cobra.Command)
+	visit = func(c *cobra.Command) {
+		for _, fs := range []*pflag.FlagSet{c.Flags(), c.PersistentFlags()} {
+			fs.VisitAll(func(f *pflag.Flag) { names[f.Name] = true })
+		}
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(root)
+	return func(name string) bool { return names[name] }
+}
+
+const rootHelp = `flowctl declares machines, functions, load-balancer frontends and scaling rules
+in one spec, plans what must change, and changes it: in parallel, journalled, and
+again whenever the world drifts.
+
+  flowctl plan  examples/two-tier.hcl      show what would change
+  flowctl apply examples/two-tier.hcl      change it
+  flowctl graph examples/two-tier.hcl | dot -Tsvg > plan.svg
+  flowctl status examples/two-tier.hcl     what runs, and how
+  flowctl destroy examples/two-tier.hcl    leave nothing behind
+
+A flow is one file, or a folder of *.hcl files (the current one if none is named).
+Flags may be written with one dash or two.`
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: "flowctl", Short: "A declarative workflow engine", Long: rootHelp,
+		SilenceErrors: true, SilenceUsage: true, TraverseChildren: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
+	}
+	root.PersistentFlags().StringVar(&a.colour, "color", "auto", "colours: auto, always or never (NO_COLOR, CLICOLOR_FORCE)")
+	root.PersistentFlags().BoolFunc("no-color", "the same as -color=never", func(string) error { a.colour = "never"; return nil })
+	root.AddGroup(&cobra.Group{ID: "main", Title: "Main commands:"}, &cobra.Group{ID: "look", Title: "To look at what is there:"}, &cobra.Group{ID: "more", Title: "More:"})
+	add := func(group string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("main", a.validateCommand(), a.planCommand(), a.applyCommand(), a.destroyCommand())
+	add("look", a.statusCommand(), a.outputCommand(), a.graphCommand(), a.logsCommand(), a.execCommand(), a.runsCommand(), a.showCommand())
+	add("more", a.fmtCommand(), a.stateCommand(), a.consoleCommand(), a.loadCommand(), a.versionCommand())
+	root.AddCommand(a.machineAgentCommand(), a.frontendAgentCommand(), exitCodesTopic())
+	root.SetHelpCommandGroupID("more")
+	root.SetCompletionCommandGroupID("more")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return args.Usage(err) })
+	return root
+}
+
+func exitCodesTopic() *cobra.Command {
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit statuses mean", Long: `Exit statuses:
+
+    0  done, or nothing to do
+    1  error
+    2  there are changes (only plan -detailed-exitcode)
+    3  the spec is invalid
+    4  somebody else holds the lock
+    5  the apply is incomplete; what was done is recorded, apply again to go on
+   64  the command was called in a wrong way
+  130  interrupted twice`}
+}
+
+// readSpec reads and checks a spec, and shows what is wrong with it. With
+// errors, it returns the status for invalid specs.
+func (a *app) readSpec(f args.Flow, asJSON bool) (*session, error) {
+	s := &session{app: a, args: f}
+	s.bundle, s.diags = spec.Read(spec.Request{Path: f.Path, VarFiles: f.VarFiles, Vars: f.Vars, Environ: a.environ})
+	if !s.diags.HasErrors() {
+		desired, diags := spec.Load(s.bundle, specOptions())
+		s.desired, s.diags = desired, append(s.diags, diags...)
+	}
+	s.sources = view.NewSources(s.bundle.Sources())
+	if s.diags.HasErrors() {
+		if asJSON {
+			a.writeJSON(view.Validate(s.diags, s.sources))
+		} else {
+			fmt.Fprint(a.err, view.Diagnostics(s.diags, s.sources, a.errStyle()))
+		}
+		return nil, shown(exitInvalid)
+	}
+	return s, nil
+}
+
+// path returns the positional argument of a command that takes one at most.
+func path(argv []string) string {
+	if len(argv) == 0 {
+		return ""
+	}
+	return argv[0]
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/flowctl/flowctl/cmd/flowctl/args"
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) logsCommand() *cobra.Command {
+	var f args.Flow
+	var spec string
+	var follow, stamps bool
+	var tail int
+	var since time.Duration
+	c := &cobra.Command{
+		Use: "logs ADDRESS ...", Short: "Show what replicas print",
+		Long: "Shows the logs of replicas, or of all replicas of a function.\n\n  flowctl logs -f function.web\n  flowctl logs -tail=20 function.web[0] function.api[1]",
+		Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeAddresses(engine.KindFunction),
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			f.Path = spec
+			return a.withState(cmd, f, func(s *session) error {
+				objects, err := s.pick(cmd.Context(), argv, engine.KindFunction)
+				if err != nil {
+					return err
+				}
+				opts := providers.LogOptions{Tail: tail, Follow: follow}
+				if since > 0 {
+					opts.Since = a.now().Add(-since)
+				}
+				return s.logs(cmd.Context(), objects, opts, stamps)
+			})
+		},
+	}
+	specFlag(c, &spec)
+	f.Register(c.Flags(), false)
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines")
+	c.Flags().BoolVarP(&stamps, "timestamps", "t", false, "show when each line was printed")
+	c.Flags().IntVar(&tail, "tail", -1, "only the last so many lines of each")
+	c.Flags().DurationVar(&since, "since", 0, "only lines not older than this, such as 10m")
+	return c
+}
+
+// pick finds the recorded objects that addresses name: instances, or all of a
+// group.
+func (s *session) pick(ctx context.Context, texts []string, kinds ...engine.Kind) ([]engine.Object, error) {
+	wanted, err := args.Addresses(texts)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := s.store.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var picked []engine.Object
+	for _, w := range wanted {
+		n := len(picked)
+		for _, o := range snap.Objects {
+			if o.Address == w || o.Address.Group() == w || o.Address.Block() == w {
+				picked = append(picked, o)
+			}
+		}
+		if len(picked) == n {
+			return nil, fmt.Errorf("there is no %s; 'flowctl state list' shows what there is", w)
+		}
+	}
+	for _, o := range picked {
+		ok := len(kinds) == 0
+		for _, k := range kinds {
+			ok = ok || o.Address.Kind == k
+		}
+		if !ok {
+			return nil, args.Usagef("%s is a %s; this takes a %s", o.Address, o.Address.Kind, kinds[0])
+		}
+	}
+	return picked, nil
+}
+
+// logs prints the logs of several replicas, each line with its replica's address
+// if there are several.
+func (s *session) logs(ctx context.Context, objects []engine.Object, opts providers.LogOptions, stamps bool) error {
+	width := 0
+	for _, o := range objects {
+		width = max(width, len(o.Address.String()))
+	}
+	style := s.app.outStyle()
+	var mu sync.Mutex // guards the output and errs
+	var errs []error
+	var wg sync.WaitGroup
+	for i, o := range objects {
+		prefix := ""
+		if len(objects) > 1 {
+			prefix = style.Pick(i, fmt.Sprintf("%-*s | ", width, o.Address))
+		}
+		wg.Go(func() {
+			err := s.follow(ctx, o, opts, func(l providers.LogLine) {
+				mu.Lock()
+				defer mu.Unlock()
+				stamp := ""
+				if stamps {
+					stamp = style.Dim(l.At.Local().Format("2006-01-02T15:04:05.000")) + " "
+				}
+				fmt.Fprintf(s.app.out, "%s%s%s\n", prefix, stamp, printable(l.Text))
+			})
+			if err != nil && !errors.Is(err, context.Canceled) && ctx.Err() == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, fmt.Errorf("logs of %s: %w", o.Address, err))
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// printable drops what would disturb a terminal, but keeps colours.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' && r != 0x1b {
+			return -1
+		}
+		return r
+	}, text)
+}
+
+func (s *session) follow(ctx context.Context, o engine.Object, opts providers.LogOptions, each func(providers.LogLine)) error {
+	p, err := s.set.Get(ctx, o.Provider)
+	if err != nil {
+		return err
+	}
+	l, ok := providers.As[providers.Logger](p)
+	if !ok {
+		return fmt.Errorf("provider %s keeps no logs", o.Provider)
+	}
+	for line, err := range l.Logs(ctx, o, opts) {
+		if err != nil {
+			return err
+		}
+		each(line)
+	}
+	return nil
+}
+
+// completeAddresses offers the recorded addresses of some kinds to the shell.
+func (a *app) completeAddresses(kinds ...engine.Kind) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		var out []string
+		a.withState(cmd, args.Flow{}, func(s *session) error {
+			snap, err := s.store.Snapshot(cmd.Context())
+			for _, o := range snap.Objects {
+				for _, k := range kinds {
+					if o.Address.Kind == k && strings.HasPrefix(o.Address.String(), prefix) {
+						out = append(out, o.Address.String())
+					}
+				}
+			}
+			return err
+		})
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
+}

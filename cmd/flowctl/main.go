@@ -1,0 +1,25 @@
+// Command flowctl plans and applies flows: machines, functions, frontends and
+// scaling rules, declared in HCL.
+//
+// main wires; args, view and the rooms of the engine do the work. Start with
+// app.go and the command of your choice.
+package main
+
+import (
+	"os"
+	"time"
+
+	"github.com/flowctl/flowctl/cmd/flowctl/view"
+)
+
+func main() {
+	exe, err := os.Executable()
+	if err != nil {
+		exe = os.Args[0]
+	}
+	a := &app{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ(), now: time.Now, exe: exe,
+		inTTY: view.IsTerminal(os.Stdin), outTTY: view.IsTerminal(os.Stdout), errTTY: view.IsTerminal(os.Stderr),
+	}
+	os.Exit(a.run(os.Args[1:]))
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+
+	"github.com/flowctl/flowctl/cmd/flowctl/args"
+	"github.com/flowctl/flowctl/cmd/flowctl/view"
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/exec"
+	"github.com/flowctl/flowctl/providers"
+	"github.com/flowctl/flowctl/runtime"
+	"github.com/flowctl/flowctl/spec"
+	"github.com/flowctl/flowctl/state"
+)
+
+// session is one flow while a command works with it.
+type session struct {
+	app     *app
+	args    args.Flow
+	bundle  spec.Bundle
+	desired engine.Desired
+	diags   engine.Diagnostics
+	sources *view.Sources
+
+	keepHistory bool // after a destroy
+
+	name  string // of the flow
+	dir   string // its folder beneath the state's
+	store *state.Store
+	set   *providers.Set
+	flow  *runtime.Flow
+	log   *slog.Logger
+}
+
+// stateDir is the name of the folder beside the spec that holds the states of
+// the flows there, one folder each.
+const stateDir = ".flowctl"
+
+// base returns the folder that holds states.
+func (s *session) base() string {
+	switch {
+	case s.args.StateDir != "":
+		return s.args.StateDir
+	case s.app.getenv("FLOWCTL_STATE") != "":
+		return s.app.getenv("FLOWCTL_STATE")
+	default:
+		return filepath.Join(s.bundle.Dir, stateDir)
+	}
+}
+
+// locate finds the flow without needing its spec to be in order: enough for
+// commands that only look at what there is.
+func (a *app) locate(f args.Flow) (*session, error) {
+	s := &session{app: a, args: f}
+	var diags engine.Diagnostics
+	s.bundle, diags = spec.Read(spec.Request{Path: f.Path, VarFiles: f.VarFiles, Vars: f.Vars, Environ: a.environ})
+	s.sources = view.NewSources(s.bundle.Sources())
+	if s.name = spec.FlowName(s.bundle); s.name == "" {
+		if err := s.guess(); err != nil {
+			if diags.HasErrors() {
+				fmt.Fprint(a.err, view.Diagnostics(diags, s.sources, a.errStyle()))
+				return nil, shown(exitInvalid)
+			}
+			return nil, err
+		}
+	}
+	return s, s.paths()
+}
+
+// guess finds the flow by its state when there is no spec to name it.
+func (s *session) guess() error {
+	if s.bundle.Dir == "" {
+		dir, err := filepath.Abs(s.bundle.Path)
+		if err != nil {
+			return err
+		}
+		s.bundle.Dir = dir
+	}
+	entries, err := os.ReadDir(s.base())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	if len(names) != 1 {
+		return args.Usagef("no flow is named: give the path of its spec")
+	}
+	s.name = names[0]
+	return nil
+}
+
+// paths settles where everything of the flow lies.
+func (s *session) paths() error {
+	if s.name == "" {
+		s.name = s.desired.Flow
+	}
+	base, err := filepath.Abs(s.base())
+	s.dir = filepath.Join(base, s.name)
+	return err
+}
+
+// open opens the state, making it with create, and sets up the providers.
+func (s *session) open(ctx context.Context, create bool) error {
+	if err := s.paths(); err != nil {
+		return err
+	}
+	var err error
+	if create {
+		s.store, err = state.Open(ctx, s.dir)
+	} else if s.store, err = state.OpenExisting(ctx, s.dir); errors.Is(err, fs.ErrNotExist) {
+		s.store, err = nil, nil
+	}
+	if err != nil {
+		return err
+	}
+	settings := s.desired.Providers
+	if s.store != nil && s.desired.Flow == "" { // no spec was loaded: as the last apply had it
+		snap, err := s.store.Snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		settings = snap.Providers
+	}
+	if s.log == nil {
+		s.log = slog.New(view.NewLogHandler(s.app.err, s.app.errStyle()))
+	}
+	s.set = providers.NewSet(factories, providers.Settings{
+		Flow: s.name, Dir: s.dir, SpecDir: s.bundle.Dir, Exe: s.app.exe, Log: s.log,
+	}, settings, s.app.wrapProvider)
+	s.flow = &runtime.Flow{
+		Providers: s.set, Log: s.log, Now: s.app.now, Rand: rand.New(rand.NewPCG(uint64(s.app.now().UnixNano()), uint64(os.Getpid()))),
+		Journal: func(l *state.Lease) exec.Journal {
+			var j exec.Journal = s.store.Journal(l)
+			if s.app.wrapJournal != nil {
+				j = s.app.wrapJournal(j)
+			}
+			return j
+		},
+	}
+	if s.store != nil {
+		s.flow.Store = s.store
+	}
+	return nil
+}
+
+// close lets go of everything.
+func (s *session) close() {
+	if s.set != nil {
+		s.set.Close()
+	}
+	if s.store != nil {
+		s.store.Close()
+		s.store = nil
+	}
+}
+
+// needState fails for commands that need a flow that was applied.
+func (s *session) needState() error {
+	if s.store == nil {
+		return fmt.Errorf("the flow %q has not been applied: there is no state in %s", s.name, s.dir)
+	}
+	return nil
+}
+
+// show writes findings to the error stream.
+func (s *session) show(ds engine.Diagnostics) {
+	if len(ds) > 0 {
+		fmt.Fprintln(s.app.err, view.Diagnostics(ds, s.sources, s.app.errStyle()))
+	}
+}
+
+// writeJSON writes a value as indented JSON to the output stream.
+func (a *app) writeJSON(v any) {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	enc.Encode(v)
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/flowctl/flowctl/cmd/flowctl/args"
+	"github.com/flowctl/flowctl/cmd/flowctl/view"
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
+	"github.com/flowctl/flowctl/runtime"
+	"github.com/flowctl/flowctl/state"
+	"github.com/flowctl/flowctl/tasks"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	var f args.Flow
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "status [PATH]", Short: "Show what runs, and how", Args: cobra.MaximumNArgs(1),
+		Long: "Looks at everything that the flow has made and shows it: machines and replicas with what\nthey use, frontends with what they carry. A group tells every state that is in it, the\nworst first.",
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			f.Path = path(argv)
+			s, err := a.locate(f)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			if err := s.open(cmd.Context(), false); err != nil {
+				return err
+			}
+			if err := s.needState(); err != nil {
+				return err
+			}
+			st, err := s.status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				a.writeJSON(view.StatusJSON(st))
+				return nil
+			}
+			fmt.Fprint(a.out, view.Status(st, a.now(), a.outStyle()))
+			return nil
+		},
+	}
+	f.Register(c.Flags(), false)
+	c.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	return c
+}
+
+// status observes everything that is recorded.
+func (s *session) status(ctx context.Context) (view.FlowStatus, error) {
+	st := view.FlowStatus{Flow: s.name, Dir: s.dir}
+	snap, err := s.store.Snapshot(ctx)
+	if err != nil {
+		return st, err
+	}
+	st.Serial, st.Outputs, st.Open = snap.Serial, snap.Outputs, len(snap.Open)
+	if runs, err := s.store.Runs(ctx, 1); err != nil {
+		return st, err
+	} else if len(runs) > 0 {
+		st.LastRun = &runs[0]
+	}
+	if h, err := s.store.Holder(ctx, state.ApplyLock); err == nil && h != nil && runtime.Alive(*h) {
+		st.Lock = h
+	}
+	found, err := tasks.Observe(ctx, s.set, snap.Objects, runtime.DefaultParallelism)
+	if err != nil {
+		return st, err
+	}
+	usage := s.usage(ctx, snap.Objects)
+	for _, o := range snap.Objects {
+		r := view.ResourceStatus{Object: o, Observation: found.Observed[o.Key()]}
+		if u, ok := usage[o.Address]; ok {
+			r.Usage = &u
+		}
+		st.Resources = append(st.Resources, r)
+	}
+	return st, nil
+}
+
+// usage asks the providers what their objects use; one that cannot say is
+// passed over, for its objects' states tell why.
+func (s *session) usage(ctx context.Context, objects []engine.Object) map[engine.Address]providers.Usage {
+	byProvider := map[string][]engine.Object{}
+	for _, o := range objects {
+		byProvider[o.Provider] = append(byProvider[o.Provider], o)
+	}
+	all := map[engine.Address]providers.Usage{}
+	for name, list := range byProvider {
+		p, err := s.set.Get(ctx, name)
+		if err != nil {
+			continue
+		}
+		m, ok := providers.As[providers.Meter](p)
+		if !ok {
+			continue
+		}
+		some, _ := m.Usage(ctx, list)
+		for _, u := range some {
+			all[u.Address] = u
+		}
+	}
+	return all
+}
