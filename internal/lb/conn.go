@@ -64,6 +64,28 @@ type clientConn struct {
 	f        *frontend
 	done     func() // called once, at the first Close
 	closed   atomic.Bool
+	writeBy  lazyDeadline
+}
+
+// lazyDeadline spares most calls that move a deadline on: it is kept between one
+// and nine eighths of the time asked for ahead.
+type lazyDeadline struct{ at time.Time }
+
+// extend makes sure that the deadline is d ahead, or up to an eighth more.
+func (l *lazyDeadline) extend(d time.Duration, set func(time.Time) error) {
+	now := time.Now()
+	if left := l.at.Sub(now); left < d || left > d+d/8 {
+		l.at = now.Add(d + d/8)
+		set(l.at)
+	}
+}
+
+// clear takes the deadline off.
+func (l *lazyDeadline) clear(set func(time.Time) error) {
+	if !l.at.IsZero() {
+		l.at = time.Time{}
+		set(l.at)
+	}
 }
 
 func (c *clientConn) Read(p []byte) (int, error) {
@@ -74,12 +96,18 @@ func (c *clientConn) Read(p []byte) (int, error) {
 
 func (c *clientConn) Write(p []byte) (int, error) {
 	if d := c.f.writeLimit.Load(); d > 0 {
-		c.Conn.SetWriteDeadline(time.Now().Add(time.Duration(d)))
+		c.writeBy.extend(time.Duration(d), c.Conn.SetWriteDeadline)
 	}
 	n, err := c.Conn.Write(p)
 	c.f.counters.bytesOut.Add(uint64(n))
 	return n, err
 }
+
+// SetWriteDeadline and SetDeadline leave the deadline for writes to Write;
+// net/http would take it off after each request.
+func (c *clientConn) SetWriteDeadline(time.Time) error  { return nil }
+func (c *clientConn) SetDeadline(t time.Time) error     { return c.Conn.SetReadDeadline(t) }
+func (c *clientConn) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(t) }
 
 // CloseWrite passes a backend's half-close on, for upgraded connections.
 func (c *clientConn) CloseWrite() error {

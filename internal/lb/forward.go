@@ -36,7 +36,7 @@ func (fw forwarder) RoundTrip(out *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		began := x.f.clock.now()
+		began := x.want.now
 		b.counters.requests.add(began)
 		res, err := b.up.Load().roundTrip(x, try)
 		if err == nil {
@@ -128,7 +128,7 @@ func (x *exchange) watch(res *http.Response, idle time.Duration) {
 	if idle > 0 {
 		x.stalled = time.AfterFunc(idle, func() { x.cancel(errStalled) })
 	}
-	a := &answerBody{x: x, src: res.Body, idle: idle}
+	a := &answerBody{x: x, res: res, src: res.Body, idle: idle}
 	res.Body = a
 	if rw, ok := a.src.(io.ReadWriteCloser); ok && res.StatusCode == http.StatusSwitchingProtocols {
 		res.Body = &upgradedBody{a, rw}
@@ -151,6 +151,7 @@ func isStream(res *http.Response) bool {
 // answerBody is the body of an answer, with an eye on its progress.
 type answerBody struct {
 	x    *exchange
+	res  *http.Response
 	src  io.ReadCloser
 	idle time.Duration
 }
@@ -162,6 +163,7 @@ func (a *answerBody) progress() {
 }
 
 func (a *answerBody) Read(p []byte) (int, error) {
+	a.x.flush(a.res)
 	n, err := a.src.Read(p)
 	if err == nil {
 		a.progress()
@@ -172,6 +174,14 @@ func (a *answerBody) Read(p []byte) (int, error) {
 }
 
 func (a *answerBody) Close() error { return a.src.Close() }
+
+// flush gives the client what has come of an answer of known length, before the
+// next read has to wait for more of it. ReverseProxy flushes the others itself.
+func (x *exchange) flush(res *http.Response) {
+	if x.flushes++; x.flushes > 1 && res.ContentLength > 0 {
+		http.NewResponseController(x.w).Flush()
+	}
+}
 
 // answerFailed notes that the answer broke off, and whose fault it is.
 func (x *exchange) answerFailed(err error) error {

@@ -39,6 +39,7 @@ type exchange struct {
 	stalled   *time.Timer // Timeouts.Idle of the answer
 	tries     [4]*backend // memory of want.tried
 	answerErr error       // why the answer was cut short
+	flushes   int         // reads of the answer that may have had to wait
 }
 
 type exchangeKey struct{}
@@ -60,10 +61,7 @@ func newProxy(rt http.RoundTripper) *httputil.ReverseProxy {
 		Rewrite:    rewrite,
 		Transport:  rt,
 		BufferPool: buffers{},
-		// An answer of unknown length is flushed as it comes; one of known length
-		// that comes slowly, at least this often.
-		FlushInterval: 50 * time.Millisecond,
-		ErrorLog:      log.New(io.Discard, "", 0), // exchange.end logs
+		ErrorLog:   log.New(io.Discard, "", 0), // exchange.end logs
 		ModifyResponse: func(res *http.Response) error {
 			x := exchangeOf(res.Request.Context())
 			x.w.Header()["Content-Type"] = nil // if the backend says none, net/http shall not guess one

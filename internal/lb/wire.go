@@ -45,6 +45,7 @@ type wire struct {
 	heard  bool      // something of the present answer came
 	reused bool      // it has carried a request before
 	since  time.Time // when it became idle
+	readBy lazyDeadline
 }
 
 const (
@@ -204,16 +205,22 @@ func (c *wire) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// within gives reads d from now; 0 is no limit. Writes need none: a connection
+// that is used again has an empty send buffer, larger than any plain request.
+func (c *wire) within(d time.Duration) {
+	if d > 0 {
+		c.readBy.extend(d, c.Conn.SetReadDeadline)
+	} else {
+		c.readBy.clear(c.Conn.SetReadDeadline)
+	}
+}
+
 // interrupt ends what c waits for.
 func (c *wire) interrupt() { c.SetDeadline(time.Unix(1, 0)) }
 
 // exchange sends req and reads the head of its answer.
 func (c *wire) exchange(x *exchange, req *http.Request) (*http.Response, error) {
-	var deadline time.Time
-	if d := x.cfg.Timeouts.Header.limit(); d > 0 {
-		deadline = time.Now().Add(d)
-	}
-	c.SetDeadline(deadline)
+	c.within(x.cfg.Timeouts.Header.limit())
 	stop := context.AfterFunc(x, c.interrupt)
 	c.heard, c.left = false, maxAnswerHead
 	err := req.Write(c.w)
@@ -281,15 +288,12 @@ func (b *wireBody) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if !b.whole {
-		var deadline time.Time
-		if b.idle > 0 {
-			deadline = time.Now().Add(b.idle)
-		}
-		b.c.SetReadDeadline(deadline)
+		b.c.within(b.idle)
 		if b.x.Err() != nil { // the interrupt may have come before the deadline was set
 			b.end(false)
 			return 0, b.x.answerFailed(context.Cause(b.x))
 		}
+		b.x.flush(b.res)
 	}
 	n, err := b.src.Read(p)
 	switch {
