@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -69,7 +70,7 @@ func (s *Set) Get(ctx context.Context, name string) (Provider, error) {
 	}
 	settings := s.base
 	settings.Name = name
-	settings.Dir = s.base.Dir + "/" + strings.ReplaceAll(name, ".", "-")
+	settings.Dir = Dir(s.base.Dir, name)
 	settings.Config, ok = s.configs[name]
 	if !ok && f.Config != nil {
 		settings.Config = defaults(f.Config)
@@ -83,6 +84,11 @@ func (s *Set) Get(ctx context.Context, name string) (Provider, error) {
 	}
 	s.made[name] = p
 	return p, nil
+}
+
+// Dir is the folder of a provider beneath that of its flow.
+func Dir(flow, provider string) string {
+	return filepath.Join(flow, strings.ReplaceAll(provider, ".", "-"))
 }
 
 // defaults is the value of a provider block that says nothing.

@@ -32,35 +32,43 @@ func (s *Store) submit(ctx context.Context, l *Lease, do func(context.Context, *
 	r := &request{ctx: ctx, lease: l, do: do, reply: make(chan error, 1)}
 	select {
 	case s.queue <- r:
-	case <-s.done:
-		return errors.New("the state is closed")
+	case <-s.quit:
+		return errClosed
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	return <-r.reply // it may be durable from now on: ctx cannot take it back
 }
 
+var errClosed = errors.New("the state is closed")
+
 // writer is the one goroutine that writes. Requests that wait together are
 // written together; should that fail, each is tried alone, so that one bad
 // request fails only itself.
 func (s *Store) writer() {
 	defer close(s.done)
-	for r := range s.queue {
-		group := []*request{r}
-	collect:
-		for len(group) < groupLimit {
-			select {
-			case more, ok := <-s.queue:
-				if !ok {
-					break collect
-				}
-				group = append(group, more)
-			default:
-				break collect
-			}
+	for {
+		select {
+		case r := <-s.queue:
+			s.commit(s.gather(r))
+		case <-s.quit:
+			return
 		}
-		s.commit(group)
 	}
+}
+
+// gather takes the requests that wait already, so that they share a transaction.
+func (s *Store) gather(first *request) []*request {
+	group := []*request{first}
+	for len(group) < groupLimit {
+		select {
+		case more := <-s.queue:
+			group = append(group, more)
+		default:
+			return group
+		}
+	}
+	return group
 }
 
 func (s *Store) commit(group []*request) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,10 +44,11 @@ func (e *LockedError) Unwrap() error { return ErrLocked }
 
 // Lease is a lock that is held.
 type Lease struct {
-	store *Store
-	name  string
-	epoch int64
-	Stale *Holder // the dead process that the lock was taken from, if it was
+	store    *Store
+	name     string
+	epoch    int64
+	released atomic.Bool
+	Stale    *Holder // the dead process that the lock was taken from, if it was
 }
 
 // Acquire takes a lock for a holder. alive tells whether a recorded holder still
@@ -112,8 +114,12 @@ func (l *Lease) check(ctx context.Context, t *transaction) error {
 	return nil
 }
 
-// Release gives the lock back. Giving back a lock that was lost is no error.
+// Release gives the lock back. Giving back one that was lost, or was given back
+// before, is no error.
 func (l *Lease) Release(ctx context.Context) error {
+	if l.released.Swap(true) {
+		return nil
+	}
 	err := l.store.submit(ctx, l, func(ctx context.Context, t *transaction) error {
 		_, err := t.tx.ExecContext(ctx, "UPDATE lock SET holder = '' WHERE name = ? AND epoch = ?", l.name, l.epoch)
 		return err

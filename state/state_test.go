@@ -401,3 +401,17 @@ func BenchmarkAppendChain(b *testing.B) {
 		last = next
 	}
 }
+
+func TestAClosedStateRefusesWrites(t *testing.T) {
+	s := open(t, t.TempDir())
+	l := lease(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(t.Context(), l, vm(0)); err == nil {
+		t.Error("a write after Close succeeded")
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("closing again: %v", err)
+	}
+}

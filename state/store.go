@@ -25,7 +25,8 @@ type Store struct {
 	write *sql.DB // one connection
 	read  *sql.DB
 	queue chan *request
-	done  chan struct{}
+	quit  chan struct{} // closed to end the writer
+	done  chan struct{} // closed when it has ended
 	once  sync.Once
 	stmts statements
 }
@@ -59,7 +60,7 @@ func open(ctx context.Context, path string, create bool) (*Store, error) {
 		}
 		f.Close()
 	}
-	s := &Store{path: path, queue: make(chan *request), done: make(chan struct{})}
+	s := &Store{path: path, queue: make(chan *request), quit: make(chan struct{}), done: make(chan struct{})}
 	var err error
 	if s.write, err = connect(path, 1); err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ func (s *Store) prepare(ctx context.Context, create bool) error {
 
 // Close waits for writes under way and closes the file.
 func (s *Store) Close() error {
-	s.once.Do(func() { close(s.queue); <-s.done })
+	s.once.Do(func() { close(s.quit); <-s.done })
 	return errors.Join(s.stmts.close(), s.read.Close(), s.write.Close())
 }
 

@@ -147,7 +147,7 @@ func (s *session) nothing(ctx context.Context, l *state.Lease, p runtime.Planned
 	}
 	con.done(view.JSONDone{Status: string(engine.RunSucceeded)}, out)
 	if p.Plan.Destroy {
-		return s.clear(ctx)
+		return s.clear(ctx, l)
 	}
 	return nil
 }
@@ -225,7 +225,7 @@ func (s *session) carryOut(ctx context.Context, l *state.Lease, p runtime.Planne
 	s.sweep(ctx)
 	con.complete(command, out, all, s.again("status"), s.again("destroy"))
 	if command == "destroy" && len(p.Request.Targets) == 0 {
-		return s.clear(ctx)
+		return s.clear(ctx, l)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowctl/flowctl/cmd/flowctl/args"
 	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
 	"github.com/flowctl/flowctl/state"
 	"github.com/spf13/cobra"
 )
@@ -66,15 +67,15 @@ func (s *session) sweep(ctx context.Context) {
 }
 
 // clear removes everything of a destroyed flow, its state and history included.
-func (s *session) clear(ctx context.Context) error {
+func (s *session) clear(ctx context.Context, l *state.Lease) error {
 	snap, err := s.store.Snapshot(ctx)
 	if err != nil || len(snap.Objects) > 0 || len(snap.Open) > 0 {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(factories)) { // whatever was ever used
+	for _, name := range s.used(snap) {
 		p, err := s.set.Get(ctx, name)
 		if err != nil {
-			continue
+			return err
 		}
 		if c, ok := cleaner(p); ok {
 			if err := c.Clean(ctx, true); err != nil {
@@ -84,6 +85,9 @@ func (s *session) clear(ctx context.Context) error {
 	}
 	if s.keepHistory {
 		return nil
+	}
+	if err := l.Release(ctx); err != nil {
+		return err
 	}
 	s.close()
 	if err := state.Remove(s.dir); err != nil {
@@ -95,4 +99,18 @@ func (s *session) clear(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// used lists the providers that have a folder for this flow: those that may have
+// left something, even if the state does not tell any more.
+func (s *session) used(snap engine.Snapshot) []string {
+	names := slices.Sorted(maps.Keys(factories))
+	for _, p := range snap.Providers {
+		names = append(names, p.Name)
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool {
+		_, err := os.Stat(providers.Dir(s.dir, name))
+		return err != nil
+	})
 }

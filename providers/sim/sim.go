@@ -55,6 +55,7 @@ var (
 	_ providers.Refiner  = (*Sim)(nil)
 	_ providers.Prober   = (*Sim)(nil)
 	_ providers.Closer   = (*Sim)(nil)
+	_ providers.Cleaner  = (*Sim)(nil)
 )
 
 // New returns a provider over w.
@@ -64,6 +65,14 @@ func New(w *World, c Config) *Sim {
 
 // World returns what the provider has made.
 func (s *Sim) World() *World { return s.world }
+
+// Clean implements providers.Cleaner.
+func (s *Sim) Clean(_ context.Context, all bool) error {
+	if !all {
+		return nil
+	}
+	return s.world.end(all)
+}
 
 // Close implements providers.Closer.
 func (s *Sim) Close() error { return s.world.Close() }

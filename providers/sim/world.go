@@ -287,8 +287,27 @@ func (w *World) drift(k engine.Key, o *engine.Object) {
 
 // Close closes the log.
 func (w *World) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.log == nil {
 		return nil
 	}
-	return w.log.Close()
+	err := w.log.Close()
+	w.log = nil
+	return err
+}
+
+// end removes the log and its folder, with all that there still is if asked to.
+func (w *World) end(all bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.log == nil || len(w.things) > 0 && !all {
+		return nil
+	}
+	path := w.log.Name()
+	clear(w.things)
+	err := errors.Join(w.log.Close(), os.Remove(path))
+	w.log = nil
+	os.Remove(filepath.Dir(path)) // unless somebody keeps something there
+	return err
 }
