@@ -160,10 +160,10 @@ func (f *Flow) Restore(ctx context.Context, s SavedPlan, desired engine.Desired)
 }
 
 // Digest identifies what a plan does: two plans with the same digest do the
-// same.
+// same. What state they were made from is no part of it.
 func Digest(p engine.Plan) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %d %v\n", p.Flow, p.Lineage, p.Serial, p.Destroy)
+	fmt.Fprintf(&b, "%s %v\n", p.Flow, p.Destroy)
 	for _, c := range p.Changes {
 		fmt.Fprintf(&b, "%s %s %d %s %d %v %q %v %d\n", c.Address, c.Action, c.Gen, c.Provider, c.Phase, c.CreateFirst, c.Hold, c.ReplacePaths, c.Window)
 		if c.Action == engine.NoOp && len(c.Leftovers) == 0 {

@@ -100,10 +100,16 @@ func (l *Local) startMachine(ctx context.Context, r providers.Ref, m agent.Machi
 	}
 	if !status.LimitsEnforced {
 		l.saidOnce.Do(func() {
-			l.settings.Log.Warn("cpu and memory limits of local machines are not enforced", "why", status.LimitsWhy)
+			l.settings.Log.Warn("cpu and memory limits of local machines are not enforced", "why", oneLine(status.LimitsWhy))
 		})
 	}
 	return status, nil
+}
+
+// oneLine keeps the first of several reasons, which are mostly the same.
+func oneLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
 }
 
 // sweepOlder clears away what dead agents of earlier generations left.

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/flowctl/flowctl/cmd/flowctl/view"
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/exec"
+	"github.com/flowctl/flowctl/internal/daemon"
+	"github.com/flowctl/flowctl/providers"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// crashAt names the variable that makes flowctl kill itself at a point: before
+// or after the n-th write of the journal or call of a provider.
+const crashAt = "FLOWCTL_TEST_CRASH_AT"
+
+// demoDir is where the demo program was built, for all tests.
+var demoDir string
+
+func TestMain(m *testing.M) {
+	// testscript runs this binary again under the name flowctl; the demo is a
+	// program of its own and is built once, by the process that runs the tests.
+	if filepath.Base(os.Args[0]) != "flowctl" {
+		dir, err := os.MkdirTemp("", "flowctl-demo-")
+		if err != nil {
+			panic(err)
+		}
+		os.Chmod(dir, 0o755)
+		if out, err := osexec.Command("go", "build", "-o", dir+"/flowctl-demo", "../../examples/demo").CombinedOutput(); err != nil {
+			panic(fmt.Sprintf("build the demo: %v\n%s", err, out))
+		}
+		demoDir = dir
+	}
+	testscript.Main(cleaning{m}, map[string]func(){"flowctl": func() { os.Exit(testApp().run(os.Args[1:])) }})
+}
+
+// cleaning removes the demo program when the tests are over.
+type cleaning struct{ m *testing.M }
+
+func (c cleaning) Run() int {
+	defer os.RemoveAll(demoDir)
+	return c.m.Run()
+}
+
+// testApp is main's app with the seams for crashes.
+func testApp() *app {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	a := &app{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ(), now: time.Now, exe: exe,
+		inTTY: view.IsTerminal(os.Stdin), outTTY: view.IsTerminal(os.Stdout), errTTY: view.IsTerminal(os.Stderr),
+	}
+	if n, err := strconv.Atoi(os.Getenv(crashAt)); err == nil {
+		c := &crasher{}
+		c.left.Store(int64(n))
+		a.wrapProvider = func(_ string, p providers.Provider) providers.Provider { return &crashingProvider{p, c} }
+		a.wrapJournal = func(j exec.Journal) exec.Journal { return &crashingJournal{j, c} }
+	}
+	return a
+}
+
+// crasher counts points and kills the process at the chosen one.
+type crasher struct{ left atomic.Int64 }
+
+func (c *crasher) point() {
+	if c.left.Add(-1) == 0 {
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {} // until it is dead
+	}
+}
+
+type crashingProvider struct {
+	providers.Provider
+	c *crasher
+}
+
+func (p *crashingProvider) Unwrap() providers.Provider { return p.Provider }
+
+func (p *crashingProvider) Apply(ctx context.Context, call providers.Call) (engine.Object, error) {
+	p.c.point()
+	defer p.c.point()
+	return p.Provider.Apply(ctx, call)
+}
+
+func (p *crashingProvider) Delete(ctx context.Context, o engine.Object, operation string) error {
+	p.c.point()
+	defer p.c.point()
+	return p.Provider.Delete(ctx, o, operation)
+}
+
+type crashingJournal struct {
+	exec.Journal
+	c *crasher
+}
+
+func (j *crashingJournal) Append(ctx context.Context, b engine.Batch) error {
+	j.c.point()
+	defer j.c.point()
+	return j.Journal.Append(ctx, b)
+}
+
+// killLeftovers ends whatever background processes a test left in a folder.
+func killLeftovers(t testing.TB, dir string) {
+	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == daemon.PIDFile && !d.IsDir() {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			if _, err := daemon.Find(filepath.Dir(path)); err == nil {
+				t.Logf("a background process was left in %s", filepath.Dir(path))
+				daemon.Stop(ctx, filepath.Dir(path))
+			}
+		}
+		return nil
+	})
+}
+
+// processes lists the processes whose command line or environment holds a text.
+func processes(text string) []string {
+	var found []string
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		line, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		env, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
+		if len(line) > 0 && (strings.Contains(string(line), text) || strings.Contains(string(env), text)) {
+			found = append(found, fmt.Sprintf("%d %s", pid, strings.ReplaceAll(string(line), "\x00", " ")))
+		}
+	}
+	return found
+}
