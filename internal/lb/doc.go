@@ -24,4 +24,6 @@
 // TCP connection.
 //
 // Not here: TLS, HTTP/3, PROXY protocol, UDP, handing listeners to a successor.
+// An HTTP client that closes its half of the connection is taken to have left,
+// as net/http has it.
 package lb

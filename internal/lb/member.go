@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"cmp"
 	"context"
 	"reflect"
 	"time"
@@ -35,14 +36,7 @@ func (p *pool) apply(cfg *config, restored bool) {
 			p.retune(b, before)
 		}
 		b.weight = max(1, w.Weight)
-		health := b.health
-		if b.health = w.Health; b.health == nil {
-			b.health = cfg.Health
-		}
-		if b.stopCheck != nil && !reflect.DeepEqual(health, b.health) {
-			b.stopCheck()
-			b.stopCheck = nil
-		}
+		b.checkBy(cmp.Or(w.Health, cfg.Health))
 		if b.health == nil || w.Ready || restored {
 			p.trust(b)
 		}
@@ -54,6 +48,16 @@ func (p *pool) apply(cfg *config, restored bool) {
 	p.queue.prune(keep)
 	p.queue.dispatch()
 	p.emptied.send()
+}
+
+// checkBy sets how b is checked, and ends the checks of another kind; watch
+// starts them.
+func (b *backend) checkBy(h *Health) {
+	if b.stopCheck != nil && !reflect.DeepEqual(h, b.health) {
+		b.stopCheck()
+		b.stopCheck = nil
+	}
+	b.health = h
 }
 
 // is reports whether w is still this backend, if with other settings.
