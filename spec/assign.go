@@ -32,7 +32,7 @@ func (l *loader) assignVariables() {
 	for _, a := range l.bundle.Args {
 		v := l.variables[a.Name]
 		if v == nil {
-			l.report(engine.Diagnostic{
+			l.add(engine.Diagnostic{
 				Summary: "Unknown variable",
 				Detail:  fmt.Sprintf("The option -var %s=… sets a variable that the flow does not declare.%s", a.Name, didYouMean(a.Name, slices.Sorted(maps.Keys(l.variables)), "")),
 			})
@@ -64,7 +64,7 @@ func (l *loader) assign(v *variable, a Assignment) {
 		return
 	}
 	v.given = &given{value: cty.DynamicVal, from: a.From}
-	l.report(engine.Diagnostic{
+	l.add(engine.Diagnostic{
 		Summary: "Invalid value for variable",
 		Detail:  fmt.Sprintf("The value of variable %q (%s) is no expression: %s", v.name, a.From, problem),
 	})
@@ -90,7 +90,7 @@ func (l *loader) assignFile(f File) {
 			continue
 		}
 		val, ds := evaluate(a.Expr, &hcl.EvalContext{Functions: l.scope.Functions})
-		l.reportAll(convertDiags(ds))
+		l.addAll(convertDiags(ds))
 		if !ds.HasErrors() {
 			v.given.value = val
 		}

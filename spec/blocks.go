@@ -13,7 +13,7 @@ import (
 
 // block is one resource block of the source.
 type block struct {
-	loader    *loader
+	program   *program
 	kind      engine.Kind
 	name      string
 	body      *hclsyntax.Body
@@ -81,9 +81,9 @@ func (i *instance) sound() bool { return !i.faulty && !i.block.faulty }
 // scope returns the scope of what does not depend on resources.
 func (i *instance) scope() *hcl.EvalContext {
 	if i.each == cty.NilVal {
-		return i.block.loader.scope
+		return i.block.program.scope
 	}
-	ctx := i.block.loader.scope.NewChild()
+	ctx := i.block.program.scope.NewChild()
 	ctx.Variables = map[string]cty.Value{"each": i.each}
 	return ctx
 }
@@ -171,7 +171,7 @@ func (l *loader) eachOf(expr hclsyntax.Expression) *forEach {
 		return each
 	}
 	v, ds := evaluate(expr, l.scope)
-	l.reportAll(convertDiags(ds))
+	l.addAll(convertDiags(ds))
 	if ds.HasErrors() || !v.IsKnown() {
 		return nil
 	}

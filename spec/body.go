@@ -139,12 +139,12 @@ func (l *loader) static(body *hclsyntax.Body, s *engine.Schema, what string, in 
 	eachExpression(body, s, false, func(expr hclsyntax.Expression, _ *engine.Attribute, _ bool) {
 		ok = !l.examine(expr, in).broken && ok
 	})
-	d = &decoder{loader: l, values: l.scope, loading: true}
+	d = &decoder{program: l.program, values: l.scope, loading: true}
 	if into == nil {
 		return d, ok
 	}
 	v := d.all(body, s, body.SrcRange, true)
-	l.reportAll(d.diags)
+	l.addAll(d.diags)
 	if err := engine.Decode(v, into); err != nil {
 		panic("bug: " + err.Error())
 	}

@@ -143,13 +143,13 @@ func (l *loader) checkSites(inst *instance, sites []site) {
 		switch {
 		case !known || s.index < size.Min:
 		case s.index >= size.Max:
-			l.report(engine.Diagnostic{
-				Summary: "No such instance", Address: inst.address(), Source: at(s.use.index.rng),
+			l.add(engine.Diagnostic{
+				Summary: "No such instance", Address: inst.address(), Source: sourceOf(s.use.index.rng),
 				Detail: fmt.Sprintf("%s is never there: %s has %s, counted from 0.", group.At(s.index), group, atMost(size)),
 			})
 		default:
-			l.report(engine.Diagnostic{
-				Severity: engine.Warning, Summary: "Instance that may be missing", Address: inst.address(), Source: at(s.use.index.rng),
+			l.add(engine.Diagnostic{
+				Severity: engine.Warning, Summary: "Instance that may be missing", Address: inst.address(), Source: sourceOf(s.use.index.rng),
 				Detail: fmt.Sprintf("%s is there only while %s is large enough: it has %s. Refer to %s, which it always has, or to all of them with [*].", group.At(s.index), group, atMost(size), sure(group, size)),
 			})
 		}

@@ -22,11 +22,11 @@ func BlockTypes() []string { return slices.Sorted(maps.Keys(topLevel)) }
 // parse reads a file of the language. The body is nil if it does not parse.
 func (l *loader) parse(f File) *hclsyntax.Body {
 	if deep := tooDeep(f); deep != nil {
-		l.report(*deep)
+		l.add(*deep)
 		return nil
 	}
 	file, ds := hclsyntax.ParseConfig(f.Bytes, f.Name, hcl.InitialPos)
-	l.reportAll(syntaxDiags(ds, f.Bytes))
+	l.addAll(syntaxDiags(ds, f.Bytes))
 	if ds.HasErrors() {
 		return nil
 	}
@@ -131,19 +131,17 @@ func (l *loader) collectLocals(blk *hclsyntax.Block) {
 
 func (l *loader) collectOutput(blk *hclsyntax.Block) {
 	name := blk.Labels[0]
-	for _, o := range l.outputs {
-		if o.Labels[0] == name {
-			l.fault(blk.DefRange(), "Duplicate output", fmt.Sprintf("The output %q is declared twice, first at %s. Rename or remove one.", name, place(o.DefRange())))
-			return
-		}
+	if first := l.outputs[name]; first != nil {
+		l.fault(blk.DefRange(), "Duplicate output", fmt.Sprintf("The output %q is declared twice, first at %s. Rename or remove one.", name, place(first.DefRange())))
+		return
 	}
-	l.outputs = append(l.outputs, blk)
+	l.outputs[name] = blk
 }
 
 // collectResource files a resource block and notes the attributes that every
 // such block may have.
 func (l *loader) collectResource(kind engine.Kind, blk *hclsyntax.Block) {
-	b := &block{loader: l, kind: kind, name: blk.Labels[0], body: blk.Body, def: blk.DefRange()}
+	b := &block{program: l.program, kind: kind, name: blk.Labels[0], body: blk.Body, def: blk.DefRange()}
 	if first, ok := l.index[kind][b.name]; ok {
 		l.fault(blk.DefRange(), "Duplicate name", fmt.Sprintf("%s is declared twice, first at %s. Rename or remove one.", b.addr(), place(first.def)))
 		return

@@ -54,8 +54,8 @@ func inputsOf(exprs []*expression) inputs {
 
 // scope returns the scope to evaluate in: the instance's own, with the
 // resources that it uses and the locals made of them.
-func (in *inputs) scope(l *loader, each cty.Value, sites []site, v engine.Values) (*hcl.EvalContext, engine.Diagnostics) {
-	ctx := l.scope.NewChild()
+func (in *inputs) scope(p *program, each cty.Value, sites []site, v engine.Values) (*hcl.EvalContext, engine.Diagnostics) {
+	ctx := p.scope.NewChild()
 	ctx.Variables = resources(sites, in.sites, v)
 	if each != cty.NilVal {
 		ctx.Variables["each"] = each
@@ -66,7 +66,7 @@ func (in *inputs) scope(l *loader, each cty.Value, sites []site, v engine.Values
 	var diags engine.Diagnostics
 	locals := make(map[string]cty.Value, len(in.names))
 	for _, name := range in.names {
-		locals[name] = l.locals[name].value
+		locals[name] = p.locals[name].value
 	}
 	for _, loc := range in.dynamic {
 		if loc.expr.broken {
@@ -97,18 +97,18 @@ func (c blockConfig) Eval(v engine.Values) (cty.Value, engine.Diagnostics) {
 // for all instances.
 func (c blockConfig) eval(v engine.Values, loading bool) (cty.Value, *decoder) {
 	b := c.block
-	d := &decoder{loader: b.loader, instance: c.instance, loading: loading}
+	d := &decoder{program: b.program, instance: c.instance, loading: loading}
 	if len(c.sites) == 0 && len(b.inputs.dynamic) == 0 {
 		d.values = c.scope()
 	} else {
-		d.values, d.diags = b.inputs.scope(b.loader, c.each, c.sites, v)
+		d.values, d.diags = b.inputs.scope(b.program, c.each, c.sites, v)
 	}
 	return d.object(b.body, engine.ValueSchema(b.kind), b.def), d
 }
 
 // outputConfig is the value of an output: an engine.Config.
 type outputConfig struct {
-	loader    *loader
+	program   *program
 	name      string
 	expr      hclsyntax.Expression
 	inputs    inputs
@@ -118,7 +118,7 @@ type outputConfig struct {
 
 // Eval implements engine.Config.
 func (c *outputConfig) Eval(v engine.Values) (cty.Value, engine.Diagnostics) {
-	ctx, diags := c.inputs.scope(c.loader, cty.NilVal, c.sites, v)
+	ctx, diags := c.inputs.scope(c.program, cty.NilVal, c.sites, v)
 	val, ds := evaluate(c.expr, ctx)
 	diags = append(diags, convertDiags(ds)...)
 	if diags.HasErrors() {
@@ -126,7 +126,7 @@ func (c *outputConfig) Eval(v engine.Values) (cty.Value, engine.Diagnostics) {
 	}
 	if !c.sensitive && isSensitive(val) {
 		diags = append(diags, engine.Diagnostic{
-			Summary: "Sensitive output", Source: at(c.expr.Range()),
+			Summary: "Sensitive output", Source: sourceOf(c.expr.Range()),
 			Detail: fmt.Sprintf("The output %q shows a sensitive value. Write sensitive = true in the block, or nonsensitive(…) around the value if it may be seen.", c.name),
 		})
 		return cty.DynamicVal, diags

@@ -35,7 +35,7 @@ func (l *loader) reportCycle(decls []engine.Decl, g dependencies, component []in
 	if n := len(lines); n > maxCycle {
 		lines = slices.Concat(lines[:maxCycle-2], []string{fmt.Sprintf("  … and so on, by way of %d more", n-maxCycle+1)}, lines[n-1:])
 	}
-	l.report(engine.Diagnostic{
+	l.add(engine.Diagnostic{
 		Summary: "Dependency cycle",
 		Detail:  "These blocks wait for each other, so none could ever be made:\n" + strings.Join(lines, "\n") + "\nRemove one of these references.",
 		Address: decls[start].Address,

@@ -93,7 +93,7 @@ func (l *loader) declareInstance(inst *instance) {
 	if value == cty.NilVal {
 		var d *decoder
 		value, d = cfg.eval(unmade{}, true)
-		l.reportOf(inst, d.diags)
+		l.addOf(inst, d.diags)
 		if !d.varies && len(d.diags) == 0 && b.sameForAll() {
 			b.value = value
 		}
@@ -143,9 +143,9 @@ func (l *loader) decodeTimeouts(inst *instance, decl *engine.Decl) {
 	if inst.block.timeouts == nil {
 		return
 	}
-	d := &decoder{loader: l, instance: inst, values: inst.scope(), loading: true}
+	d := &decoder{program: l.program, instance: inst, values: inst.scope(), loading: true}
 	v := d.all(inst.block.timeouts.Body, engine.SchemaOf[engine.Timeouts](), inst.block.timeouts.DefRange(), true)
-	l.reportOf(inst, d.diags)
+	l.addOf(inst, d.diags)
 	mustDecode(v, &decl.Timeouts)
 }
 
@@ -155,9 +155,9 @@ func metaOf[T any](l *loader, inst *instance) T {
 	if m, ok := b.meta.(T); ok {
 		return m
 	}
-	d := &decoder{loader: l, instance: inst, values: inst.scope(), loading: true}
+	d := &decoder{program: l.program, instance: inst, values: inst.scope(), loading: true}
 	v := d.all(b.body, engine.BlockSchema(b.kind), b.def, true)
-	l.reportOf(inst, d.diags)
+	l.addOf(inst, d.diags)
 	var m T
 	mustDecode(v, &m)
 	switch {
@@ -205,7 +205,7 @@ func (b *block) capacityOf(v cty.Value, cpu string) engine.Capacity {
 		c.Slots = int(number(v, "slots"))
 	}
 	for _, name := range sized[b.kind] {
-		if a := b.body.Attributes[name]; a != nil && (b.loader.exprs[a.Expr] == nil || b.loader.exprs[a.Expr].varies()) {
+		if a := b.body.Attributes[name]; a != nil && (b.program.exprs[a.Expr] == nil || b.program.exprs[a.Expr].varies()) {
 			return c
 		}
 	}

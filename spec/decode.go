@@ -14,17 +14,17 @@ import (
 // decoder turns a block's body into a value of a schema. Names are checked
 // before (checkBody, examine).
 type decoder struct {
-	loader   *loader
+	*program
 	instance *instance        // nil for what is no resource block
 	values   *hcl.EvalContext // for values
-	refs     *hcl.EvalContext // for references to blocks; made when first needed
+	blocks   *hcl.EvalContext // for references to blocks; made when first needed
 	loading  bool             // what is the same for every instance may be kept
 	varies   bool             // something was not
 	diags    engine.Diagnostics
 }
 
 func (d *decoder) fault(r hcl.Range, summary, detail string) {
-	d.diags = append(d.diags, engine.Diagnostic{Summary: summary, Detail: detail, Source: at(r)})
+	d.diags = append(d.diags, engine.Diagnostic{Summary: summary, Detail: detail, Source: sourceOf(r)})
 }
 
 // object decodes the attributes that make up the resource's value.
@@ -79,7 +79,7 @@ func nestedBlocks(body *hclsyntax.Body, a *engine.Attribute) []*hclsyntax.Block 
 }
 
 func (d *decoder) block(blk *hclsyntax.Block, a *engine.Attribute) cty.Value {
-	if v, ok := d.loader.fixed[blk]; ok {
+	if v, ok := d.fixed[blk]; ok {
 		return v
 	}
 	varied, faults := d.varies, len(d.diags)
@@ -93,7 +93,7 @@ func (d *decoder) block(blk *hclsyntax.Block, a *engine.Attribute) cty.Value {
 		v = engine.With(v, named)
 	}
 	if d.loading && !d.varies && len(d.diags) == faults {
-		d.loader.fixed[blk] = v
+		d.fixed[blk] = v
 	}
 	d.varies = d.varies || varied
 	return v
@@ -110,12 +110,12 @@ func (d *decoder) attribute(body *hclsyntax.Body, a *engine.Attribute, def hcl.R
 		if !a.Required {
 			return fallback(a)
 		}
-		if !d.loader.meant[named{body, a.Name}] { // else it is misspelt, which is reported
+		if !d.meant[named{body, a.Name}] { // else it is misspelt, which is reported
 			d.fault(def, "Missing attribute", fmt.Sprintf("%q is required: %s", a.Name, a.Doc))
 		}
 		return cty.UnknownVal(a.Type)
 	}
-	e := d.loader.exprs[written.Expr]
+	e := d.exprs[written.Expr]
 	switch {
 	case e == nil || e.broken:
 		return cty.UnknownVal(a.Type)

@@ -38,7 +38,7 @@ func tooDeep(f File) *engine.Diagnostic {
 		return &engine.Diagnostic{
 			Summary: "File too large",
 			Detail:  fmt.Sprintf("%s has %d MiB; a spec file has at most %d. Is it a spec at all?", f.Name, len(f.Bytes)>>20, maxFile>>20),
-			Source:  at(hcl.Range{Filename: f.Name, Start: hcl.InitialPos, End: hcl.InitialPos}),
+			Source:  sourceOf(hcl.Range{Filename: f.Name, Start: hcl.InitialPos, End: hcl.InitialPos}),
 		}
 	}
 	if !canNest(f.Bytes) {
@@ -64,7 +64,7 @@ func deepToken(tokens hclsyntax.Tokens) *engine.Diagnostic {
 			return &engine.Diagnostic{
 				Summary: "Nested too deeply",
 				Detail:  fmt.Sprintf("Here, more than %d brackets, operators and indexes stand within each other. Give parts of it names in locals.", maxDepth),
-				Source:  at(t.Range),
+				Source:  sourceOf(t.Range),
 			}
 		}
 	}

@@ -84,14 +84,14 @@ func (d *decoder) references(expr hclsyntax.Expression, a *engine.Attribute) (al
 }
 
 func (d *decoder) referenceScope() *hcl.EvalContext {
-	if d.refs == nil {
-		d.refs = d.loader.scope.NewChild()
+	if d.blocks == nil {
+		d.blocks = d.scope.NewChild()
 		if d.instance != nil {
-			d.refs = d.instance.scope().NewChild()
+			d.blocks = d.instance.scope().NewChild()
 		}
-		d.refs.Variables = d.loader.refs
+		d.blocks.Variables = d.refs
 	}
-	return d.refs
+	return d.blocks
 }
 
 // addressesIn reads the blocks that a value refers to: one, or with many also a

@@ -91,8 +91,8 @@ func (l *loader) siteOf(u *use, ctx *hcl.EvalContext, inst *instance) site {
 	if b.forEach != nil && b.keys != nil {
 		if key := u.key.in(ctx, cty.String); !key.IsNull() {
 			if s.key = key.AsString(); !b.has(s.key) {
-				l.report(engine.Diagnostic{
-					Summary: "Unknown key", Source: at(u.key.rng), Address: inst.address(),
+				l.add(engine.Diagnostic{
+					Summary: "Unknown key", Source: sourceOf(u.key.rng), Address: inst.address(),
 					Detail: fmt.Sprintf("%s has for_each, but no key %q.%s", b.addr(), s.key, didYouMean(s.key, b.keys, "")),
 				})
 				s.lost = true
@@ -103,8 +103,8 @@ func (l *loader) siteOf(u *use, ctx *hcl.EvalContext, inst *instance) site {
 	if n := u.index.in(ctx, cty.Number); !n.IsNull() && (b.forEach == nil || s.key != "") {
 		i, problem := wholeIndex(n)
 		if problem != "" {
-			l.report(engine.Diagnostic{
-				Summary: "Invalid index", Source: at(u.index.rng), Address: inst.address(),
+			l.add(engine.Diagnostic{
+				Summary: "Invalid index", Source: sourceOf(u.index.rng), Address: inst.address(),
 				Detail: fmt.Sprintf("%s. The instances of %s are numbered 0, 1, 2 and so on.", problem, b.addr()),
 			})
 			s.lost = true

@@ -20,7 +20,7 @@ func rangeOf(r hcl.Range) engine.Range {
 	}
 }
 
-func at(r hcl.Range) *engine.Range {
+func sourceOf(r hcl.Range) *engine.Range {
 	out := rangeOf(r)
 	return &out
 }
@@ -37,7 +37,7 @@ func convertDiags(ds hcl.Diagnostics) engine.Diagnostics {
 			e.Severity = engine.Warning
 		}
 		if d.Subject != nil {
-			e.Source = at(*d.Subject)
+			e.Source = sourceOf(*d.Subject)
 		}
 		if name, known, ok := missingName(d); ok {
 			e.Summary, e.Detail = "Unknown key", fmt.Sprintf("There is no %q in this.%s", name, didYouMean(name, known, ""))

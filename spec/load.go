@@ -18,57 +18,81 @@ type Options struct {
 	Builtin, Balancer string
 }
 
-// loader holds what is known of a flow while it is loaded, and what the Configs
-// of its Desired evaluate with afterwards. After Load it is only read.
+// loader reads one flow.
 type loader struct {
 	opts   Options
 	bundle Bundle
-	diags  engine.Diagnostics
-	seen   map[finding]bool // by fault
+	report
+	source
+	*program
+	ledger
+	desired engine.Desired
+}
 
+// source is the text of a flow, sorted.
+type source struct {
 	flow      *hclsyntax.Block
 	variables map[string]*variable
-	unread    bool // a variable file does not parse, so that variables may lack a value
-	locals    map[string]*local
-	outputs   []*hclsyntax.Block
+	outputs   map[string]*hclsyntax.Block
 	providers []*hclsyntax.Block
 	blocks    []*block                          // resource blocks in source order
 	index     map[engine.Kind]map[string]*block // the same by kind and name
-	meant     map[named]bool                    // attributes that are misspelt
 	rejected  map[string]bool                   // the names of blocks that could not be filed
+	unread    bool                              // a variable file does not parse, so that variables may lack a value
+}
 
-	scope     *hcl.EvalContext                     // var, local, flow and the functions
-	refs      map[string]cty.Value                 // kind → object of block references
-	exprs     map[hclsyntax.Expression]*expression // what is known of each expression
-	fixed     map[*hclsyntax.Block]cty.Value       // nested blocks that are the same for all instances
-	eaches    map[string]*forEach                  // of for_each that are a local or a variable
-	groups    map[engine.Address]*instance         // block instances by address
-	owners    map[engine.Address]*owner            // scaling blocks by what they scale
-	settings  map[string]bool                      // providers that are set up, as "name" or "name.alias"
-	sizes     map[engine.Address]engine.Bounds     // of groups that are in order
-	protocols map[engine.Address]string            // of functions
-	fronts    []front                              // frontends, for checking them against each other
-	machines  map[engine.Address]int               // of desired.Machines, those that are in order
-	lookup    *hcl.EvalContext                     // scope with each, changed for each instance in turn while loading
-	desired   engine.Desired
+// program is what the Configs of a Desired evaluate with. Once the flow is
+// loaded, it is only read, so that this may happen concurrently.
+type program struct {
+	scope  *hcl.EvalContext // var, local, flow and the functions
+	locals map[string]*local
+	refs   map[string]cty.Value                 // kind → object of block references
+	exprs  map[hclsyntax.Expression]*expression // what is known of each expression
+	meant  map[named]bool                       // attributes that are misspelt, which is reported
+	fixed  map[*hclsyntax.Block]cty.Value       // nested blocks that are the same for all instances
+}
+
+// ledger is what blocks must know of others while they are declared and checked.
+type ledger struct {
+	lookup    *hcl.EvalContext                 // the scope with each, which changes from instance to instance
+	eaches    map[string]*forEach              // for_each that are a local or a variable
+	settings  map[string]bool                  // providers that are set up, as "name" or "name.alias"
+	groups    map[engine.Address]*instance     // block instances by address
+	owners    map[engine.Address]*owner        // scaling blocks by what they scale
+	sizes     map[engine.Address]engine.Bounds // of groups that are in order
+	machines  map[engine.Address]int           // groups that are in order, by place in Desired.Machines
+	protocols map[engine.Address]string        // of functions
+	fronts    []front
+}
+
+func newLoader(b Bundle, opts Options) *loader {
+	if b.Assets == nil {
+		b.Assets = &Assets{}
+	}
+	return &loader{
+		opts: opts, bundle: b,
+		report: report{seen: map[finding]bool{}},
+		source: source{
+			variables: map[string]*variable{}, outputs: map[string]*hclsyntax.Block{},
+			index: map[engine.Kind]map[string]*block{}, rejected: map[string]bool{},
+		},
+		program: &program{
+			locals: map[string]*local{}, exprs: map[hclsyntax.Expression]*expression{}, fixed: map[*hclsyntax.Block]cty.Value{},
+			meant: map[named]bool{},
+		},
+		ledger: ledger{
+			eaches: map[string]*forEach{}, settings: map[string]bool{}, groups: map[engine.Address]*instance{},
+			owners: map[engine.Address]*owner{}, sizes: map[engine.Address]engine.Bounds{},
+			machines: map[engine.Address]int{}, protocols: map[engine.Address]string{},
+		},
+	}
 }
 
 // Load checks a flow and returns what it asks for. With errors, the Desired is
 // incomplete and must not be used. Everything that is wrong is reported at
 // once, but for text that does not parse: what stands in it is anyone's guess.
 func Load(b Bundle, opts Options) (engine.Desired, engine.Diagnostics) {
-	if b.Assets == nil {
-		b.Assets = &Assets{}
-	}
-	l := &loader{
-		opts: opts, bundle: b, seen: map[finding]bool{},
-		variables: map[string]*variable{}, locals: map[string]*local{},
-		index: map[engine.Kind]map[string]*block{}, rejected: map[string]bool{}, meant: map[named]bool{},
-		exprs: map[hclsyntax.Expression]*expression{}, fixed: map[*hclsyntax.Block]cty.Value{},
-		eaches: map[string]*forEach{},
-		groups: map[engine.Address]*instance{}, owners: map[engine.Address]*owner{},
-		settings: map[string]bool{}, sizes: map[engine.Address]engine.Bounds{}, protocols: map[engine.Address]string{}, machines: map[engine.Address]int{},
-	}
+	l := newLoader(b, opts)
 	if l.collect() {
 		l.evalScope()
 		l.loadFlow()
@@ -116,7 +140,7 @@ func (l *loader) loadFlow() {
 	if l.flow == nil {
 		if len(l.bundle.Files) > 0 {
 			start := engine.Pos{Line: 1, Column: 1}
-			l.report(engine.Diagnostic{
+			l.add(engine.Diagnostic{
 				Summary: "Flow without a name",
 				Detail:  "No file has a flow block. Write one line such as: flow \"my-app\" {}",
 				Source:  &engine.Range{Filename: l.bundle.Files[0].Name, Start: start, End: start},

@@ -80,7 +80,7 @@ func (l *loader) evalLocal(loc *local, path []string) {
 	ctx := l.scope.NewChild()
 	ctx.Variables = map[string]cty.Value{"local": cty.ObjectVal(deps)}
 	v, ds := evaluate(loc.attr.Expr, ctx)
-	l.reportAll(convertDiags(ds))
+	l.addAll(convertDiags(ds))
 	if !ds.HasErrors() {
 		loc.value = v
 	}
@@ -118,7 +118,7 @@ func (l *loader) typeLocal(loc *local) {
 	ctx.Variables = resources(loc.sites, nil, unmade{})
 	ctx.Variables["local"] = cty.ObjectVal(deps)
 	v, ds := evaluate(loc.attr.Expr, ctx)
-	l.reportAll(convertDiags(ds))
+	l.addAll(convertDiags(ds))
 	if !ds.HasErrors() {
 		loc.value = v
 	}

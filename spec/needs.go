@@ -55,8 +55,8 @@ func (l *loader) dependsOn(inst *instance) []target {
 	if a == nil || l.exprs[a.Expr].broken {
 		return nil
 	}
-	d := &decoder{loader: l, instance: inst}
+	d := &decoder{program: l.program, instance: inst}
 	all, _ := d.references(a.Expr, engine.SchemaOf[Common]().Attribute("depends_on"))
-	l.reportOf(inst, d.diags)
+	l.addOf(inst, d.diags)
 	return all
 }

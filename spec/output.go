@@ -2,6 +2,8 @@ package spec
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -14,8 +16,8 @@ type outputBlock struct {
 }
 
 func (l *loader) loadOutputs() {
-	for _, blk := range l.outputs {
-		l.loadOutput(blk.Labels[0], blk)
+	for _, name := range slices.Sorted(maps.Keys(l.outputs)) {
+		l.loadOutput(name, l.outputs[name])
 	}
 }
 
@@ -34,7 +36,7 @@ func (l *loader) loadOutput(name string, blk *hclsyntax.Block) {
 	if e.broken || !ok {
 		return
 	}
-	cfg := &outputConfig{loader: l, name: name, expr: value.Expr, sensitive: o.Sensitive}
+	cfg := &outputConfig{program: l.program, name: name, expr: value.Expr, sensitive: o.Sensitive}
 	cfg.inputs = inputsOf([]*expression{e})
 	for i := range e.uses {
 		s := l.siteOf(&e.uses[i], l.scope, nil)
@@ -44,7 +46,7 @@ func (l *loader) loadOutput(name string, blk *hclsyntax.Block) {
 		cfg.sites = append(cfg.sites, s)
 	}
 	_, ds := cfg.Eval(unmade{})
-	l.reportAll(ds)
+	l.addAll(ds)
 	l.desired.Outputs = append(l.desired.Outputs, engine.OutputDecl{
 		Name: name, Description: o.Description, Sensitive: o.Sensitive, Config: cfg, Source: rangeOf(blk.DefRange()),
 	})

@@ -34,7 +34,7 @@ func (l *loader) loadProviders() {
 		l.settings[name] = true
 		d, _ := l.static(blk.Body, schema, "provider", in, nil, "alias")
 		v := d.object(blk.Body, schema, blk.DefRange())
-		l.reportAll(d.diags)
+		l.addAll(d.diags)
 		l.desired.Providers = append(l.desired.Providers, engine.Setting{Name: name, Config: v})
 	}
 	l.checkDefaultProvider()
@@ -60,7 +60,7 @@ func (l *loader) providerName(blk *hclsyntax.Block, in where) (string, bool) {
 		return "", false
 	}
 	v, ds := evaluate(a.Expr, l.scope)
-	l.reportAll(convertDiags(ds))
+	l.addAll(convertDiags(ds))
 	if ds.HasErrors() || !v.IsKnown() {
 		return "", false
 	}
@@ -96,7 +96,7 @@ func (l *loader) providerOf(inst *instance) string {
 		return ""
 	}
 	v, ds := evaluate(a.Expr, inst.scope())
-	l.reportOf(inst, convertDiags(ds))
+	l.addOf(inst, convertDiags(ds))
 	if ds.HasErrors() || !v.IsKnown() {
 		return ""
 	}

@@ -15,41 +15,47 @@ type finding struct {
 	summary, detail string
 }
 
-// report files a diagnostic, unless the very same one is known.
-func (l *loader) report(d engine.Diagnostic) {
+// report collects findings.
+type report struct {
+	diags engine.Diagnostics
+	seen  map[finding]bool
+}
+
+// add files a diagnostic, unless the very same one is known.
+func (r *report) add(d engine.Diagnostic) {
 	f := finding{severity: d.Severity, summary: d.Summary, detail: d.Detail}
 	if d.Source != nil {
 		f.source = *d.Source
 	}
-	if !l.seen[f] {
-		l.seen[f] = true
-		l.diags = append(l.diags, d)
+	if !r.seen[f] {
+		r.seen[f] = true
+		r.diags = append(r.diags, d)
 	}
 }
 
-func (l *loader) reportAll(ds engine.Diagnostics) {
+func (r *report) addAll(ds engine.Diagnostics) {
 	for _, d := range ds {
-		l.report(d)
+		r.add(d)
 	}
 }
 
-func (l *loader) fault(r hcl.Range, summary, detail string) {
-	l.report(engine.Diagnostic{Summary: summary, Detail: detail, Source: at(r)})
+func (r *report) fault(at hcl.Range, summary, detail string) {
+	r.add(engine.Diagnostic{Summary: summary, Detail: detail, Source: sourceOf(at)})
 }
 
-func (l *loader) warn(r hcl.Range, summary, detail string) {
-	l.report(engine.Diagnostic{Severity: engine.Warning, Summary: summary, Detail: detail, Source: at(r)})
+func (r *report) warn(at hcl.Range, summary, detail string) {
+	r.add(engine.Diagnostic{Severity: engine.Warning, Summary: summary, Detail: detail, Source: sourceOf(at)})
 }
 
 // faultOf reports a fault of one block instance.
-func (l *loader) faultOf(inst *instance, r hcl.Range, summary, detail string) {
+func (r *report) faultOf(inst *instance, at hcl.Range, summary, detail string) {
 	inst.faulty = true
-	l.report(engine.Diagnostic{Summary: summary, Detail: detail, Address: inst.addr, Source: at(r)})
+	r.add(engine.Diagnostic{Summary: summary, Detail: detail, Address: inst.addr, Source: sourceOf(at)})
 }
 
 // reportOf reports what evaluating one block instance came upon. All instances
 // are made of the same text, so that one of them speaks for all in one place.
-func (l *loader) reportOf(inst *instance, ds engine.Diagnostics) {
+func (r *report) addOf(inst *instance, ds engine.Diagnostics) {
 	for _, d := range ds {
 		d.Address = inst.addr
 		inst.faulty = inst.faulty || d.Severity == engine.Error
@@ -61,7 +67,7 @@ func (l *loader) reportOf(inst *instance, ds engine.Diagnostics) {
 			inst.block.reported = map[finding]*instance{}
 		}
 		inst.block.reported[place] = inst
-		l.report(d)
+		r.add(d)
 	}
 }
 

@@ -143,7 +143,7 @@ func (l *loader) variableValue(v *variable) cty.Value {
 		}
 	}
 	d, ds := evaluate(v.fallback.Expr, &hcl.EvalContext{Functions: l.scope.Functions})
-	l.reportAll(convertDiags(ds))
+	l.addAll(convertDiags(ds))
 	if ds.HasErrors() {
 		return cty.UnknownVal(v.typ)
 	}
@@ -181,9 +181,9 @@ func (l *loader) refuse(v *variable, g given, problem string) {
 		Detail:  fmt.Sprintf("The variable %q has type %s%s (%s).", v.name, typeexpr.TypeString(v.wanted), problem, g.from),
 	}
 	if g.expr != nil {
-		d.Source = at(g.expr.Range())
+		d.Source = sourceOf(g.expr.Range())
 	}
-	l.report(d)
+	l.add(d)
 }
 
 // validateVariables evaluates the validation blocks of the variables.
@@ -208,7 +208,7 @@ func (l *loader) validate(v *variable, blk *hclsyntax.Block) {
 	good, ds := evaluate(cond.Expr, l.scope)
 	text, more := evaluate(msg.Expr, l.scope)
 	if ds = append(ds, more...); ds.HasErrors() {
-		l.reportAll(convertDiags(ds))
+		l.addAll(convertDiags(ds))
 		return
 	}
 	good, _ = good.Unmark()

@@ -24,7 +24,7 @@ func (l *loader) examine(expr hclsyntax.Expression, in where) *expression {
 	w := &walker{loader: l, where: in, consumed: map[hclsyntax.Node]bool{}}
 	hclsyntax.Walk(expr, w)
 	w.found.broken = w.found.broken || len(w.diags) > 0
-	l.reportAll(w.diags)
+	l.addAll(w.diags)
 	l.exprs[expr] = &w.found
 	return &w.found
 }
@@ -156,7 +156,7 @@ func (w *walker) bound() []string {
 }
 
 func (w *walker) fault(r hcl.Range, summary, detail string) {
-	w.diags = append(w.diags, engine.Diagnostic{Summary: summary, Detail: detail, Source: at(r)})
+	w.diags = append(w.diags, engine.Diagnostic{Summary: summary, Detail: detail, Source: sourceOf(r)})
 }
 
 // use checks one path from a root, and files what it leads to. splat are the
