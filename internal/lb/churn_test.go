@@ -149,10 +149,10 @@ func TestKilledBackendLosesNoGET(t *testing.T) {
 	l := startLoad(t, "http://"+tp.apply(f)[0], "GET")
 	for i := range 6 {
 		at := l.sent.Load()
-		until(t, "all are in use", func() bool { return l.sent.Load() > at+300 })
+		until(t, "all are in use", func() bool { return l.sent.Load() > at+150 })
 		bs[i%3].srv.Close()
 		at = l.sent.Load()
-		until(t, "it goes on without", func() bool { return l.sent.Load() > at+300 })
+		until(t, "it goes on without", func() bool { return l.sent.Load() > at+150 })
 		bs[i%3] = start(fmt.Sprint("new", i))
 		f.Backends = backends(bs...)
 		tp.apply(f)
