@@ -13,6 +13,7 @@ import (
 	"github.com/flowctl/flowctl/cmd/flowctl/view"
 	"github.com/flowctl/flowctl/engine/exec"
 	"github.com/flowctl/flowctl/providers"
+	"github.com/flowctl/flowctl/runtime"
 	"github.com/flowctl/flowctl/spec"
 	"github.com/flowctl/flowctl/state"
 	"github.com/spf13/cobra"
@@ -43,6 +44,7 @@ type app struct {
 	// Seams for tests that need faults: they decorate what touches the world.
 	wrapProvider func(name string, p providers.Provider) providers.Provider
 	wrapJournal  func(exec.Journal) exec.Journal
+	wrapStore    func(runtime.Store) runtime.Store
 
 	colour string
 	intr   *interrupts

@@ -19,11 +19,13 @@ import (
 	"github.com/flowctl/flowctl/engine/exec"
 	"github.com/flowctl/flowctl/internal/daemon"
 	"github.com/flowctl/flowctl/providers"
+	"github.com/flowctl/flowctl/runtime"
+	"github.com/flowctl/flowctl/state"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // crashAt names the variable that makes flowctl kill itself at a point: before
-// or after the n-th write of the journal or call of a provider.
+// or after the n-th write of the journal or the state or call of a provider.
 const crashAt = "FLOWCTL_TEST_CRASH_AT"
 
 // demoDir is where the demo program was built, for all tests.
@@ -68,6 +70,7 @@ func testApp() *app {
 		c := &crasher{}
 		c.left.Store(int64(n))
 		a.wrapProvider = func(_ string, p providers.Provider) providers.Provider { return &crashingProvider{p, c} }
+		a.wrapStore = func(st runtime.Store) runtime.Store { return &crashingStore{st, c} }
 		a.wrapJournal = func(j exec.Journal) exec.Journal { return &crashingJournal{j, c} }
 	}
 	return a
@@ -100,6 +103,42 @@ func (p *crashingProvider) Delete(ctx context.Context, o engine.Object, operatio
 	p.c.point()
 	defer p.c.point()
 	return p.Provider.Delete(ctx, o, operation)
+}
+
+func (p *crashingProvider) Read(ctx context.Context, o engine.Object) (engine.Observation, error) {
+	p.c.point()
+	defer p.c.point()
+	return p.Provider.Read(ctx, o)
+}
+
+// crashingStore has points around the writes that are not the journal's.
+type crashingStore struct {
+	runtime.Store
+	c *crasher
+}
+
+func (s *crashingStore) Adjust(ctx context.Context, l *state.Lease, a state.Adjust) error {
+	s.c.point()
+	defer s.c.point()
+	return s.Store.Adjust(ctx, l, a)
+}
+
+func (s *crashingStore) BeginRun(ctx context.Context, l *state.Lease, r engine.RunInfo) (int64, error) {
+	s.c.point()
+	defer s.c.point()
+	return s.Store.BeginRun(ctx, l, r)
+}
+
+func (s *crashingStore) EndRun(ctx context.Context, l *state.Lease, r engine.RunInfo) error {
+	s.c.point()
+	defer s.c.point()
+	return s.Store.EndRun(ctx, l, r)
+}
+
+func (s *crashingStore) Conclude(ctx context.Context, l *state.Lease, c state.Concluded) error {
+	s.c.point()
+	defer s.c.point()
+	return s.Store.Conclude(ctx, l, c)
 }
 
 type crashingJournal struct {

@@ -151,6 +151,9 @@ func (s *session) open(ctx context.Context, create bool) error {
 	}
 	if s.store != nil {
 		s.flow.Store = s.store
+		if s.app.wrapStore != nil {
+			s.flow.Store = s.app.wrapStore(s.store)
+		}
 	}
 	return nil
 }

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/flowctl/flowctl/cmd/flowctl/view"
+	"github.com/flowctl/flowctl/internal/lb"
+)
+
+// crashFlow is two tiers with every kind of edge between them; %s is its name.
+const crashFlow = `
+flow "%s" {}
+
+vm "node" {
+  cpus   = 2
+  memory = "1GiB"
+  slots  = 6
+  count  = 2
+}
+
+function "api" {
+  on       = vm.node
+  replicas = 2
+  exec     = ["flowctl-demo", "api"]
+  spread   = true
+  stop {
+    grace = "2s"
+  }
+  health {
+    http = "/healthz"
+  }
+}
+
+frontend "api" {
+  listen = "127.0.0.1:0"
+  to     = function.api
+}
+
+task "migrate" {
+  depends_on = [function.api]
+  exec       = ["true"]
+}
+
+function "web" {
+  on     = vm.node
+  exec   = ["flowctl-demo", "web"]
+  env    = { API_URL = frontend.api.url, VERSION = "%s" }
+  health {
+    http = "/healthz"
+  }
+}
+
+frontend "www" {
+  listen = "127.0.0.1:0"
+  to     = function.web
+}
+`
+
+// flowctl is one flow in a folder of its own, on which commands are run.
+type flowctl struct {
+	t    *testing.T
+	dir  string
+	name string
+}
+
+func newFlow(t *testing.T, name, version string) flowctl {
+	f := flowctl{t, t.TempDir(), name}
+	f.write(version)
+	t.Cleanup(func() { killLeftovers(t, f.dir) })
+	return f
+}
+
+func (f flowctl) write(version string) {
+	if err := os.WriteFile(filepath.Join(f.dir, "flow.hcl"), fmt.Appendf(nil, crashFlow, f.name, version), 0o644); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// run runs a command, killed at a point if that is not 0, and returns what it
+// printed and whether it was killed.
+func (f flowctl) run(point int, args ...string) (out string, killed bool, err error) {
+	cmd := osexec.Command("flowctl", args...)
+	cmd.Dir = f.dir
+	cmd.Env = append(os.Environ(), "PATH="+demoDir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	if point > 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", crashAt, point))
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	var exit *osexec.ExitError
+	killed = errors.As(err, &exit) && exit.ExitCode() == -1
+	if err != nil && !killed {
+		err = fmt.Errorf("flowctl %s: %w\n%s%s", strings.Join(args, " "), err, &stdout, &stderr)
+	}
+	return stdout.String(), killed, err
+}
+
+func (f flowctl) must(args ...string) string {
+	f.t.Helper()
+	out, _, err := f.run(0, args...)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return out
+}
+
+// whole checks that the world is just what the state says: no orphan, no
+// duplicate, and nothing left to do.
+func (f flowctl) whole(point int) {
+	f.t.Helper()
+	f.must("plan", "-detailed-exitcode")
+	var state view.JSONState
+	if err := json.Unmarshal([]byte(f.must("show", "-json")), &state); err != nil {
+		f.t.Fatal(err)
+	}
+	if state.Open > 0 {
+		f.t.Errorf("killed at point %d: %d operations are still open", point, state.Open)
+	}
+	var replicas, machines, backends []string
+	for _, o := range state.Objects {
+		name := fmt.Sprintf("%s#%d", o.Address, o.Generation)
+		switch strings.SplitN(o.Address, ".", 2)[0] {
+		case "function":
+			replicas = append(replicas, name)
+		case "vm":
+			machines = append(machines, name)
+		case "backend":
+			backends = append(backends, name)
+		}
+	}
+	if len(replicas) != 3 || len(machines) != 2 || len(backends) != 3 {
+		f.t.Errorf("killed at point %d: recorded are %v, %v, %v", point, machines, replicas, backends)
+	}
+	if got := processes("FLOWCTL_FLOW=" + f.name + "\x00"); len(got) != len(replicas) {
+		f.t.Errorf("killed at point %d: %d processes of replicas, recorded are %d:\n%s", point, len(got), len(replicas), strings.Join(got, "\n"))
+	}
+	agents := processes(filepath.Join(f.dir, stateDir, f.name, "local"))
+	agents = slices.DeleteFunc(agents, func(p string) bool { return !strings.Contains(p, "machine-agent") })
+	if len(agents) != len(machines) {
+		f.t.Errorf("killed at point %d: machine agents %v, recorded are %v", point, agents, machines)
+	}
+	f.membership(point, backends)
+}
+
+// membership compares the data plane's with the state's.
+func (f flowctl) membership(point int, recorded []string) {
+	c := lb.NewClient(filepath.Join(f.dir, stateDir, f.name, "embedded"))
+	defer c.Close()
+	saved, err := c.Snapshot(f.t.Context())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var there []string
+	for _, front := range saved.Snapshot.Frontends {
+		for _, b := range front.Backends {
+			if b.Draining {
+				f.t.Errorf("killed at point %d: %s is left draining", point, b.ID)
+			}
+			there = append(there, b.ID)
+		}
+	}
+	slices.Sort(there)
+	slices.Sort(recorded)
+	if !slices.Equal(there, recorded) {
+		f.t.Errorf("killed at point %d: the data plane has %v, recorded are %v", point, there, recorded)
+	}
+}
+
+// gone checks that a destroyed flow left nothing.
+func (f flowctl) gone(point int) {
+	f.t.Helper()
+	if got := processes(f.dir); len(got) > 0 {
+		f.t.Errorf("killed at point %d: after destroy there are still %v", point, got)
+	}
+	if _, err := os.Stat(filepath.Join(f.dir, stateDir)); err == nil {
+		f.t.Errorf("killed at point %d: after destroy there is still a state folder", point)
+	}
+}
+
+// loopPoints kills a command at point 1, 2, 3 … until it survives, has check look
+// at each wreck, and returns how many points there were. To share the work among
+// cores, part i of n takes every n-th point.
+func loopPoints(t *testing.T, least int, once func(t *testing.T, point int) (killed bool)) {
+	const parts = 2
+	counts := make([]int, parts)
+	t.Run("points", func(t *testing.T) {
+		for part := range parts {
+			t.Run(fmt.Sprint(part), func(t *testing.T) {
+				t.Parallel()
+				for point := part + 1; ; point += parts {
+					if !once(t, point) {
+						return
+					}
+					counts[part]++
+					if t.Failed() {
+						return
+					}
+				}
+			})
+		}
+	})
+	total := 0
+	for _, n := range counts {
+		total += n
+	}
+	t.Logf("%d points", total)
+	if total < least && !t.Failed() {
+		t.Errorf("only %d points, there were %d once: has the test lost its seams?", total, least)
+	}
+}
+
+func TestApplyKilledAtEveryPoint(t *testing.T) {
+	loopPoints(t, 50, func(t *testing.T, point int) bool {
+		f := newFlow(t, fmt.Sprintf("crash-apply-%d", point), "1")
+		_, killed, err := f.run(point, "apply", "-auto-approve")
+		if !killed && err != nil {
+			t.Fatal(err)
+		}
+		f.must("apply", "-auto-approve")
+		f.whole(point)
+		f.must("destroy", "-auto-approve")
+		f.gone(point)
+		return killed
+	})
+}
+
+func TestRollingUpdateKilledAtEveryPoint(t *testing.T) {
+	loopPoints(t, 30, func(t *testing.T, point int) bool {
+		f := newFlow(t, fmt.Sprintf("crash-roll-%d", point), "1")
+		f.must("apply", "-auto-approve")
+		f.write("2")
+		_, killed, err := f.run(point, "apply", "-auto-approve")
+		if !killed && err != nil {
+			t.Fatal(err)
+		}
+		f.must("apply", "-auto-approve")
+		f.whole(point)
+		f.must("destroy", "-auto-approve")
+		f.gone(point)
+		return killed
+	})
+}
+
+func TestDestroyKilledAtEveryPoint(t *testing.T) {
+	loopPoints(t, 60, func(t *testing.T, point int) bool {
+		f := newFlow(t, fmt.Sprintf("crash-destroy-%d", point), "1")
+		f.must("apply", "-auto-approve")
+		_, killed, err := f.run(point, "destroy", "-auto-approve")
+		if !killed && err != nil {
+			t.Fatal(err)
+		}
+		f.must("destroy", "-auto-approve")
+		f.gone(point)
+		return killed
+	})
+}
