@@ -24,6 +24,7 @@ type block struct {
 	instances []*instance
 	faulty    bool // its text has faults
 	inputs    inputs
+	typed     *hcl.EvalContext      // while the flow is loaded, see typedScope
 	value     cty.Value             // of each instance, if they are all the same and depend on nothing
 	meta      any                   // its decoded attributes about size and place, if each instance has the same
 	capacity  *engine.Capacity      // of each instance, if they are all the same
@@ -64,6 +65,7 @@ type instance struct {
 	addr   engine.Address
 	each   cty.Value // the object of key and value; NilVal without for_each
 	sites  []site    // what its value uses of resources
+	lost   bool      // one of the sites is
 	faulty bool
 }
 

@@ -98,12 +98,29 @@ func (c blockConfig) Eval(v engine.Values) (cty.Value, engine.Diagnostics) {
 func (c blockConfig) eval(v engine.Values, loading bool) (cty.Value, *decoder) {
 	b := c.block
 	d := &decoder{program: b.program, instance: c.instance, loading: loading}
-	if len(c.sites) == 0 && len(b.inputs.dynamic) == 0 {
+	switch {
+	case len(c.sites) == 0 && len(b.inputs.dynamic) == 0:
 		d.values = c.scope()
-	} else {
+	case loading && c.each != cty.NilVal && !c.lost:
+		d.values = b.typedScope().NewChild()
+		d.values.Variables = map[string]cty.Value{"each": c.each}
+	default:
 		d.values, d.diags = b.inputs.scope(b.program, c.each, c.sites, v)
 	}
 	return d.object(b.body, engine.ValueSchema(b.kind), b.def), d
+}
+
+// typedScope returns a scope for all instances of a block, in which resources
+// have no values, but types.
+func (b *block) typedScope() *hcl.EvalContext {
+	if b.typed == nil {
+		sites := make([]site, len(b.inputs.uses))
+		for i := range sites {
+			sites[i] = site{use: &b.inputs.uses[i], index: -1}
+		}
+		b.typed, _ = b.inputs.scope(b.program, cty.NilVal, sites, unmade{}) // faults of locals are reported for themselves
+	}
+	return b.typed
 }
 
 // outputConfig is the value of an output: an engine.Config.

@@ -69,6 +69,13 @@ func (l *loader) examineBlock(b *block) bool {
 // works with. Scaling blocks come first: they own the sizes of others.
 func (l *loader) declare() {
 	l.desired.Decls = make([]engine.Decl, 0, len(l.groups))
+	machines := 0
+	for _, b := range l.blocks {
+		if b.kind == engine.KindVM || b.kind == engine.KindHost {
+			machines += len(b.instances)
+		}
+	}
+	l.desired.Machines = make([]engine.MachineGroup, 0, machines)
 	for _, scaling := range []bool{true, false} {
 		for _, b := range l.blocks {
 			if (b.kind == engine.KindScaling) != scaling {
@@ -134,6 +141,7 @@ func (l *loader) resolve(inst *instance) {
 	inst.sites = make([]site, 0, len(uses))
 	for i := range uses {
 		s := l.siteOf(&uses[i], ctx, inst)
+		inst.lost = inst.lost || s.lost
 		inst.faulty = inst.faulty || s.lost
 		inst.sites = append(inst.sites, s)
 	}

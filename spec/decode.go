@@ -165,6 +165,9 @@ func fallback(a *engine.Attribute) cty.Value {
 
 // plain evaluates an attribute that holds a value.
 func (d *decoder) plain(expr hclsyntax.Expression, a *engine.Attribute) cty.Value {
+	if m, ok := mapOf(expr, d.values, a.Type); ok {
+		return m
+	}
 	v, ds := evaluate(expr, d.values)
 	d.diags = append(d.diags, convertDiags(ds)...)
 	if ds.HasErrors() {
@@ -194,6 +197,33 @@ func (d *decoder) plain(expr hclsyntax.Expression, a *engine.Attribute) cty.Valu
 		return cty.UnknownVal(a.Type)
 	}
 	return normal.WithMarks(marks)
+}
+
+// mapOf evaluates an object that is written out, where a map is wanted, without
+// the object in between. ok is false if there is anything to be said about it.
+func mapOf(expr hclsyntax.Expression, ctx *hcl.EvalContext, t cty.Type) (m cty.Value, ok bool) {
+	object, ok := expr.(*hclsyntax.ObjectConsExpr)
+	if !ok || !t.IsMapType() || len(object.Items) == 0 {
+		return cty.NilVal, false
+	}
+	entries := make(map[string]cty.Value, len(object.Items))
+	for _, item := range object.Items {
+		key, ds := evaluate(item.KeyExpr, ctx)
+		name := textOf(key)
+		if len(ds) > 0 || name == "" {
+			return cty.NilVal, false
+		}
+		v, ds := evaluate(item.ValueExpr, ctx)
+		if len(ds) > 0 {
+			return cty.NilVal, false
+		}
+		v, err := convert.Convert(v, t.ElementType())
+		if err != nil || v.IsNull() {
+			return cty.NilVal, false
+		}
+		entries[name] = v
+	}
+	return cty.MapVal(entries), true
 }
 
 // normalise is a.Normalise, with some more help where that fails.

@@ -52,6 +52,7 @@ type localUse struct {
 type pick struct {
 	value cty.Value            // the key or number, if it is written out
 	expr  hclsyntax.Expression // it is this, in each instance
+	same  bool                 // that is each.key
 	rng   hcl.Range
 }
 
@@ -76,6 +77,18 @@ func (p pick) in(ctx *hcl.EvalContext, want cty.Type) cty.Value {
 	return v
 }
 
+// text is in for a key; false if it cannot be told.
+func (p pick) text(ctx *hcl.EvalContext, inst *instance) (string, bool) {
+	if p.same && inst != nil {
+		return inst.addr.Key, true
+	}
+	v := p.in(ctx, cty.String)
+	if v.IsNull() {
+		return "", false
+	}
+	return v.AsString(), true
+}
+
 // site is what one instance uses of a block.
 type site struct {
 	use   *use
@@ -89,8 +102,8 @@ func (l *loader) siteOf(u *use, ctx *hcl.EvalContext, inst *instance) site {
 	s := site{use: u, index: -1}
 	b := u.block
 	if b.forEach != nil && b.keys != nil {
-		if key := u.key.in(ctx, cty.String); !key.IsNull() {
-			if s.key = key.AsString(); !b.has(s.key) {
+		if key, ok := u.key.text(ctx, inst); ok {
+			if s.key = key; !b.has(s.key) {
 				l.add(engine.Diagnostic{
 					Summary: "Unknown key", Source: sourceOf(u.key.rng), Address: inst.address(),
 					Detail: fmt.Sprintf("%s has for_each, but no key %q.%s", b.addr(), s.key, didYouMean(s.key, b.keys, "")),

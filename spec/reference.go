@@ -8,6 +8,7 @@ import (
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -166,8 +167,19 @@ func (w *walker) pick(s step, written cty.Value) pick {
 	case slices.ContainsFunc(s.expr.Variables(), func(t hcl.Traversal) bool { return w.binds(t.RootName()) }):
 		return pick{rng: s.rng}
 	default:
-		return pick{expr: s.expr, rng: s.rng}
+		return pick{expr: s.expr, rng: s.rng, same: isEachKey(s.expr)}
 	}
+}
+
+// isEachKey reports whether an expression is each.key, which is the most common
+// of keys.
+func isEachKey(expr hclsyntax.Expression) bool {
+	t, ok := expr.(*hclsyntax.ScopeTraversalExpr)
+	if !ok || len(t.Traversal) != 2 || t.Traversal.RootName() != "each" {
+		return false
+	}
+	a, ok := t.Traversal[1].(hcl.TraverseAttr)
+	return ok && a.Name == "key"
 }
 
 // valueAttribute returns the type of an attribute of a resource's value, or nil.
