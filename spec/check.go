@@ -135,10 +135,11 @@ func (l *loader) checkIndexes() {
 
 func (l *loader) checkSites(inst *instance, sites []site) {
 	for _, s := range sites {
-		if s.index < 0 || s.key == "" && s.use.block.forEach != nil {
+		if s.index < 0 || s.lost || s.key == "" && s.use.block.forEach != nil {
 			continue
 		}
-		group := s.targets()[0].Group()
+		group := s.use.block.addr()
+		group.Key = s.key
 		size, known := l.sizes[group]
 		switch {
 		case !known || s.index < size.Min:

@@ -145,25 +145,23 @@ func wholeIndex(n cty.Value) (int, string) {
 	}
 }
 
-// targets lists the resources or groups that s uses.
-func (s site) targets() []engine.Address {
+// targets calls f for each resource or group that s uses.
+func (s site) targets(f func(engine.Address)) {
 	b := s.use.block
-	if s.lost {
-		return nil
-	}
-	if b.forEach == nil || s.key != "" {
+	switch {
+	case s.lost:
+	case b.forEach == nil || s.key != "":
 		a := b.addr()
 		a.Key = s.key
 		if s.index >= 0 {
 			a = a.At(s.index)
 		}
-		return []engine.Address{a}
+		f(a)
+	default:
+		for _, inst := range b.instances {
+			f(inst.addr)
+		}
 	}
-	all := make([]engine.Address, len(b.keys))
-	for i, key := range b.keys {
-		all[i] = b.addr().For(key)
-	}
-	return all
 }
 
 // evaluate is expr.Value, for text that may be anything: what makes the

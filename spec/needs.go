@@ -15,6 +15,9 @@ import (
 func (l *loader) needsOf(inst *instance) []engine.Need {
 	b := inst.block
 	var needs []engine.Need
+	if len(inst.sites) > 0 {
+		needs = make([]engine.Need, 0, len(inst.sites))
+	}
 	for _, s := range inst.sites {
 		needs = l.addNeeds(needs, inst, s, s.use.rng)
 	}
@@ -36,9 +39,7 @@ func (l *loader) needsOf(inst *instance) []engine.Need {
 }
 
 func (l *loader) addNeeds(needs []engine.Need, inst *instance, s site, rng hcl.Range) []engine.Need {
-	for _, a := range s.targets() {
-		needs = l.addNeed(needs, inst, a, rng)
-	}
+	s.targets(func(a engine.Address) { needs = l.addNeed(needs, inst, a, rng) })
 	return needs
 }
 

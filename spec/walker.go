@@ -21,12 +21,30 @@ type where struct {
 
 // examine checks every name in an expression and finds what it uses.
 func (l *loader) examine(expr hclsyntax.Expression, in where) *expression {
-	w := &walker{loader: l, where: in, consumed: map[hclsyntax.Node]bool{}}
+	if isLiteral(expr) {
+		e := &expression{}
+		l.exprs[expr] = e
+		return e
+	}
+	w := &walker{loader: l, where: in}
 	hclsyntax.Walk(expr, w)
 	w.found.broken = w.found.broken || len(w.diags) > 0
 	l.addAll(w.diags)
 	l.exprs[expr] = &w.found
 	return &w.found
+}
+
+// isLiteral reports whether an expression is a number, a string or the like, as
+// most are.
+func isLiteral(expr hclsyntax.Expression) bool {
+	switch e := expr.(type) {
+	case *hclsyntax.LiteralValueExpr:
+		return true
+	case *hclsyntax.TemplateExpr:
+		return e.IsStringLiteral()
+	default:
+		return false
+	}
 }
 
 // walker visits an expression.
@@ -93,20 +111,29 @@ func (w *walker) Exit(n hclsyntax.Node) hcl.Diagnostics {
 func (w *walker) path(expr hclsyntax.Expression) (root hcl.TraverseRoot, steps []step, ok bool) {
 	switch e := expr.(type) {
 	case *hclsyntax.ScopeTraversalExpr:
-		w.consumed[e] = true
+		w.consume(e)
 		return e.Traversal[0].(hcl.TraverseRoot), traversalSteps(e.Traversal[1:]), true
 	case *hclsyntax.RelativeTraversalExpr:
-		root, steps, ok = w.path(e.Source)
-		w.consumed[e] = ok
+		if root, steps, ok = w.path(e.Source); ok {
+			w.consume(e)
+		}
 		return root, append(steps, traversalSteps(e.Traversal)...), ok
 	case *hclsyntax.IndexExpr:
-		root, steps, ok = w.path(e.Collection)
-		w.consumed[e] = ok
+		if root, steps, ok = w.path(e.Collection); ok {
+			w.consume(e)
+		}
 		return root, append(steps, step{expr: e.Key, rng: e.Key.Range()}), ok
 	case *hclsyntax.ParenthesesExpr:
 		return w.path(e.Expression)
 	}
 	return root, nil, false
+}
+
+func (w *walker) consume(n hclsyntax.Node) {
+	if w.consumed == nil {
+		w.consumed = map[hclsyntax.Node]bool{}
+	}
+	w.consumed[n] = true
 }
 
 func traversalSteps(t hcl.Traversal) []step {
