@@ -101,6 +101,9 @@ func sources(path string) (files []string, dir string, diags engine.Diagnostics)
 	if err != nil {
 		return fail("Spec not found", fmt.Sprintf("Cannot read %s: %v. Name a spec file, or a folder with *.hcl files.", path, cause(err)))
 	}
+	if strings.HasSuffix(path, varFileSuffix) && !info.IsDir() {
+		return fail("Not a spec", fmt.Sprintf("%s is a variable file, as its name says. Name a spec, and this file with -var-file.", path))
+	}
 	if !info.IsDir() {
 		dir, err = filepath.Abs(filepath.Dir(path))
 		if err != nil {

@@ -1,6 +1,7 @@
 package spec_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/flowctl/flowctl/engine"
@@ -8,7 +9,8 @@ import (
 )
 
 type simSettings struct {
-	Latency engine.Duration `flow:"latency" default:"0s" doc:"X."`
+	Latency engine.Duration `flow:"latency" default:"0s" doc:"How long everything takes."`
+	Token   string          `flow:"token,sensitive" doc:"A secret."`
 }
 
 func options() spec.Options {
@@ -21,15 +23,25 @@ func options() spec.Options {
 	}
 }
 
-func TestTwoTierLoads(t *testing.T) {
-	b, diags := spec.Read(spec.Request{Path: "../examples/two-tier.hcl"})
-	d, more := spec.Load(b, options())
-	for _, x := range append(diags, more...) {
-		t.Log(x)
+// TestExamplesLoad loads every example without a finding, and finds each in its
+// canonical layout.
+func TestExamplesLoad(t *testing.T) {
+	paths, err := filepath.Glob("../examples/*.hcl")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no examples", err)
 	}
-	for _, x := range d.Decls {
-		t.Log(x.Address, x.Provider, x.Needs)
+	for _, path := range paths {
+		b, ds := spec.Read(spec.Request{Path: path})
+		d, more := spec.Load(b, options())
+		for _, x := range append(ds, more...) {
+			t.Errorf("%s: %s", path, x)
+		}
+		if d.Flow == "" || len(d.Decls) == 0 {
+			t.Errorf("%s declares nothing", path)
+		}
+		formatted, ds := spec.Format(b.Files[0])
+		if ds.HasErrors() || string(formatted) != string(b.Files[0].Bytes) {
+			t.Errorf("%s is not formatted: %v", path, ds)
+		}
 	}
-	t.Logf("%+v", d.Functions)
-	t.Logf("%+v", d.Machines)
 }

@@ -113,6 +113,8 @@ const (
 var foreignFunctions = map[string]string{
 	"timestamp": clocks, "plantimestamp": clocks, "uuid": clocks, "bcrypt": clocks, "rand": clocks, "now": clocks,
 	"env": env, "getenv": env,
+	"fileexists": "Use can(file(…)).", "fileset": "List the names, or take them from a variable.", "abspath": "Use \"${flow.dir}/…\".",
+	"cidrsubnets": "Use cidrsubnet.", "timeadd": clocks, "timecmp": clocks,
 	"yamldecode": "Use jsondecode.", "yamlencode": "Use jsonencode, whose output is YAML, too.",
 	"list": "Write [a, b].", "map": "Write { a = b }.", "len": "Did you mean length?", "size": "Did you mean length?",
 }
