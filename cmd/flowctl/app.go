@@ -173,7 +173,7 @@ Flags may be written with one dash or two.`
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "flowctl", Short: "A declarative workflow engine", Long: rootHelp,
-		SilenceErrors: true, SilenceUsage: true, TraverseChildren: true,
+		SilenceErrors: true, SilenceUsage: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: false},
 	}
 	root.PersistentFlags().StringVar(&a.colour, "color", "auto", "colours: auto, always or never (NO_COLOR, CLICOLOR_FORCE)")

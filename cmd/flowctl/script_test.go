@@ -156,7 +156,7 @@ func jsonCommand(ts *testscript.TestScript, neg bool, args []string) {
 			v = x[key]
 		case []any:
 			i, err := strconv.Atoi(key)
-			if key == "#" {
+			if key == "len" {
 				v = float64(len(x))
 				continue
 			}

@@ -103,8 +103,10 @@ func (l *Local) applyReplica(ctx context.Context, r providers.Ref, want engine.R
 	if err != nil {
 		return want, false, providers.Permanent(errors.New(l.notFound(r.Address, want.Exec[0], err)))
 	}
+	labels := l.labels(r)
+	labels[programLabel] = want.Exec[0]
 	spec := agent.ReplicaSpec{
-		Name: providers.Name(r.Address, r.Gen), Labels: l.labels(r),
+		Name: providers.Name(r.Address, r.Gen), Labels: labels,
 		Exec: append([]string{path}, want.Exec[1:]...), Env: want.Env, Dir: l.workingDir(want),
 		CPU: want.CPU, MemoryBytes: int64(want.Memory),
 	}
