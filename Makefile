@@ -1,0 +1,58 @@
+# make demo   build, apply examples/two-tier.hcl for real, and send it some load
+# make test   everything that CI runs: vet, format, lint, tests under the race detector
+# make build  bin/flowctl and bin/flowctl-demo
+# make bench  the figures of docs/benchmarks.md, on this machine
+
+GO      ?= go
+SPEC    ?= examples/two-tier.hcl
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w -X main.release=$(VERSION)
+
+.PHONY: build demo demo-down test race lint fmt bench docs golden clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/flowctl ./cmd/flowctl
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/flowctl-demo ./examples/demo
+
+demo: build
+	bin/flowctl apply -auto-approve $(SPEC)
+	@echo
+	bin/flowctl load -base=200 -duration=5s "$$(bin/flowctl output -spec=$(SPEC) -raw url)/api?n=15"
+	@echo
+	bin/flowctl status $(SPEC)
+	@echo
+	@echo "Both tiers answer at $$(bin/flowctl output -spec=$(SPEC) -raw url)"
+	@echo "Edit $(SPEC) and run 'bin/flowctl apply $(SPEC)', or take it down with 'make demo-down'."
+
+demo-down: build
+	bin/flowctl destroy -auto-approve $(SPEC)
+
+test: lint race
+
+# The race detector needs a C compiler; hack/setup installs one where it may.
+race:
+	hack/setup
+	$(GO) test $$(command -v gcc >/dev/null && echo -race || echo -count=1) -timeout 20m ./...
+
+lint:
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not formatted: $$unformatted"; exit 1; }
+	$(GO) run ./cmd/flowctl fmt -check -recursive examples
+
+fmt:
+	gofmt -w $$(git ls-files '*.go')
+	$(GO) run ./cmd/flowctl fmt -recursive examples
+
+bench: build
+	$(GO) run ./bench
+
+docs:
+	$(GO) test ./internal/docs -update
+
+golden:
+	UPDATE=1 $(GO) test ./cmd/flowctl -run TestScripts
+	$(GO) test ./spec -run Golden -update
+
+clean:
+	rm -rf bin
