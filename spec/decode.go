@@ -187,9 +187,8 @@ func (d *decoder) plain(expr hclsyntax.Expression, a *engine.Attribute) cty.Valu
 		d.fault(rng, "Missing value", fmt.Sprintf("%q has a null value%s. Leave the entry out, or give it a value.", a.Name, fault))
 		return cty.UnknownVal(a.Type)
 	}
-	normal, err := normalise(a, bare)
-	if err != nil {
-		problem := err.Error()
+	normal, problem := normalise(a, bare)
+	if problem != "" {
 		if len(marks) > 0 {
 			problem = "the value, which is sensitive and not shown, does not fit: expected is " + expectation(a) + "."
 		}
@@ -226,21 +225,22 @@ func mapOf(expr hclsyntax.Expression, ctx *hcl.EvalContext, t cty.Type) (m cty.V
 	return cty.MapVal(entries), true
 }
 
-// normalise is a.Normalise, with some more help where that fails.
-func normalise(a *engine.Attribute, v cty.Value) (cty.Value, error) {
+// normalise is a.Normalise, and says in sentences what is wrong, "" if nothing.
+func normalise(a *engine.Attribute, v cty.Value) (normal cty.Value, problem string) {
 	if a.Type == cty.Number && v.AsBigFloat().IsInf() {
-		return v, fmt.Errorf("the value is infinite. Is there a division by zero?")
+		return v, "the value is infinite. Is there a division by zero?"
 	}
 	normal, err := a.Normalise(v)
-	switch {
-	case err == nil:
-		return normal, nil
-	case a.Enum != nil:
+	if err == nil {
+		return normal, ""
+	}
+	problem = err.Error() + "."
+	if a.Enum != nil {
 		if n := nearest(v.AsString(), a.Enum); n != "" {
-			return v, fmt.Errorf("%w. Did you mean %q?", err, n)
+			problem += fmt.Sprintf(" Did you mean %q?", n)
 		}
 	}
-	return v, fmt.Errorf("%w.", err)
+	return v, problem
 }
 
 // nullElement says where a list or map has a null, which no program can take.

@@ -120,13 +120,13 @@ func addressesIn(v cty.Value, many bool) ([]engine.Address, bool) {
 
 // referenceHelp says what an attribute expects instead of v.
 func referenceHelp(v cty.Value, a *engine.Attribute) string {
-	if t := v.Type(); t.IsObjectType() || t.IsTupleType() || t.IsListType() {
-		for it := v.ElementIterator(); it.Next(); {
-			_, e := it.Element()
-			if !e.Type().Equals(refType) || e.IsNull() {
-				break
-			}
-			if addr := e.EncapsulatedValue().(*engine.Address); t.IsObjectType() && addr.Key != "" {
+	if t := v.Type(); (t.IsObjectType() || t.IsTupleType() || t.IsListType()) && v.LengthInt() > 0 {
+		it := v.ElementIterator()
+		it.Next()
+		_, e := it.Element()
+		if e.Type().Equals(refType) && !e.IsNull() {
+			addr := e.EncapsulatedValue().(*engine.Address)
+			if t.IsObjectType() && addr.Key != "" {
 				return fmt.Sprintf("one block, and %s has for_each. Write %s, or %s[each.key] in a block that has for_each, too.", addr.Block(), addr, addr.Block())
 			}
 			return "one block, not a list of them. Remove the brackets."

@@ -12,7 +12,7 @@ import (
 
 // TestDepth loads texts that would need a stack of gigabytes.
 func TestDepth(t *testing.T) {
-	const n = 60_000 // (400,000 do end a process that does not look)
+	const n = 25_000 // (400,000 do end a process that does not look)
 	for name, expr := range map[string]string{
 		"parentheses": strings.Repeat("(", n) + "1" + strings.Repeat(")", n),
 		"lists":       strings.Repeat("[", n) + strings.Repeat("]", n),
@@ -58,7 +58,7 @@ func TestDepth(t *testing.T) {
 
 // TestBreadth loads texts that are large, but not deep.
 func TestBreadth(t *testing.T) {
-	const n = 30_000
+	const n = 8000
 	for name, text := range map[string]string{
 		"list":      "locals {\n  a = [" + strings.Repeat("-1, ", n) + "]\n}\n",
 		"lines":     "locals {\n  a = {\n" + manyLines(n) + "  }\n}\n",
@@ -115,7 +115,7 @@ func TestManyFaults(t *testing.T) {
 func TestTooManyInstances(t *testing.T) {
 	t.Chdir(t.TempDir())
 	var keys strings.Builder
-	for i := range 100_001 {
+	for i := range 50_001 {
 		fmt.Fprintf(&keys, "k%d,", i)
 	}
 	write(t, "keys.txt", strings.TrimSuffix(keys.String(), ","))
