@@ -7,6 +7,7 @@ import (
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
 	"pgregory.net/rapid"
 )
 
@@ -218,4 +219,68 @@ func TestIndexes(t *testing.T) {
 	if got := engine.Grow([]int{1, 4}, 3); !slices.Equal(got, []int{0, 1, 2, 3, 4}) {
 		t.Errorf("Grow = %v", got)
 	}
+}
+
+// The codec of values agrees with cty's own.
+func TestValuesAreCtyJSON(t *testing.T) {
+	gen := rapid.Custom(func(t *rapid.T) engine.Replica {
+		text := rapid.String()
+		r := engine.Replica{
+			Exec: rapid.SliceOfN(text, 0, 3).Draw(t, "exec"), Env: rapid.MapOfN(text, text, 0, 3).Draw(t, "env"),
+			Port: rapid.IntRange(0, 70000).Draw(t, "port"), CPU: rapid.Float64Range(0, 100).Draw(t, "cpu"),
+			Memory: engine.Size(rapid.Int64Range(0, 1<<40).Draw(t, "memory")), Protocol: "http", Drain: engine.Duration(rapid.Int64Range(0, 1e12).Draw(t, "drain")),
+		}
+		if rapid.Bool().Draw(t, "health") {
+			r.Health = &engine.Health{HTTP: text.Draw(t, "path"), TCP: rapid.Bool().Draw(t, "tcp")}
+		}
+		return r
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		v := engine.Encode(gen.Draw(t, "replica"))
+		ours, err := engine.MarshalValue(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := engine.UnmarshalValue(engine.KindFunction, ours)
+		if err != nil || !back.RawEquals(v) {
+			t.Fatalf("%s came back as %#v (%v)", ours, back, err)
+		}
+		theirs, err := ctyjson.Unmarshal(ours, v.Type())
+		if err != nil || !theirs.RawEquals(v) {
+			t.Fatalf("cty reads %s as %#v (%v)", ours, theirs, err)
+		}
+	})
+}
+
+func TestValuesSurviveASchemaThatChanged(t *testing.T) {
+	v, err := engine.UnmarshalValue(engine.KindVM, []byte(`{"cpus":2,"memory":"1GiB","forgotten":{"a":[1]}}`))
+	if err != nil || engine.MustDecode[engine.VM](v).CPUs != 2 {
+		t.Errorf("%#v, %v", v, err)
+	}
+	if !v.GetAttr("labels").IsNull() {
+		t.Error("an attribute that is missing is not null")
+	}
+	for _, bad := range []string{"", "[]", `{"cpus":"two"}`, `{"labels":{"a":1}}`, `{"cpus":{}}`} {
+		if v, err := engine.UnmarshalValue(engine.KindVM, []byte(bad)); err == nil {
+			t.Errorf("%s was read as %#v", bad, v)
+		}
+	}
+}
+
+func BenchmarkValueJSON(b *testing.B) {
+	v := engine.Encode(engine.VM{CPUs: 2, Memory: engine.GiB, Slots: 4, ID: "x-1", Address: "127.0.0.1", Labels: map[string]string{"a": "b"}})
+	text, err := engine.MarshalValue(v)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("marshal", func(b *testing.B) {
+		for b.Loop() {
+			engine.MarshalValue(v)
+		}
+	})
+	b.Run("unmarshal", func(b *testing.B) {
+		for b.Loop() {
+			engine.UnmarshalValue(engine.KindVM, text)
+		}
+	})
 }
