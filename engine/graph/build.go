@@ -22,6 +22,7 @@ func Build(p engine.Plan) ([]engine.Step, error) {
 	b.taskGates()
 	b.frontendUpdates()
 	b.shrinking()
+	b.partings()
 	b.soften()
 	return b.sorted()
 }
@@ -222,9 +223,20 @@ func (b *builder) resource(a engine.Address) int {
 	}
 	b.noops[a] = -1
 	if c := b.plan.Find(a); c != nil && c.Action == engine.NoOp {
-		b.noops[a] = b.meet(a, b.needs(c))
+		b.noops[a] = b.meet(a, b.needs(b.undisturbed(c)))
 	}
 	return b.noops[a]
+}
+
+// undisturbed returns a change that does nothing without its needs of what it
+// stands on, as far as that changes in place: a replica is as it was while its
+// machine grows.
+func (b *builder) undisturbed(c *engine.Change) *engine.Change {
+	calm := *c
+	calm.Needs = slices.DeleteFunc(slices.Clone(c.Needs), func(n engine.Need) bool {
+		return c.Address.Kind.StandsOn(n.Target.Kind) && b.updates(n.Target)
+	})
+	return &calm
 }
 
 // meet returns one step that stands for all of ids: none, the only one, or a

@@ -40,6 +40,31 @@ func (b *builder) deleteEdges() {
 	}
 }
 
+// partings lets those who use a frontend that is deleted go before its backends
+// leave it.
+func (b *builder) partings() {
+	users := map[engine.Address][]int{}
+	for _, o := range b.old {
+		for _, n := range o.object.Needs {
+			if n.Kind == engine.KindFrontend && o.object.Address.Kind != engine.KindBackend {
+				users[n] = append(users[n], o.step)
+			}
+		}
+	}
+	for _, o := range b.old {
+		if o.object.Address.Kind != engine.KindBackend {
+			continue
+		}
+		f, _ := o.object.Address.Membership()
+		if c := b.plan.Find(f); c == nil || c.Action != engine.Delete {
+			continue
+		}
+		for _, u := range users[f] {
+			b.prefer(o.step, u)
+		}
+	}
+}
+
 func (b *builder) updates(a engine.Address) bool {
 	c := b.plan.Find(a)
 	return c != nil && c.Action == engine.Update

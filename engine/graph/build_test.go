@@ -1,0 +1,157 @@
+package graph_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/graph"
+	"github.com/flowctl/flowctl/engine/plan"
+	"github.com/flowctl/flowctl/spec"
+	"github.com/zclconf/go-cty/cty"
+	"golang.org/x/tools/txtar"
+)
+
+func desired(t testing.TB, text string) engine.Desired {
+	t.Helper()
+	d, diags := spec.Load(spec.Bundle{Dir: "/", Files: []spec.File{{Name: "test.hcl", Bytes: []byte("flow \"test\" {}\n" + text)}}}, spec.Options{
+		Providers:       map[string]*engine.Schema{"sim": engine.SchemaOf[struct{}](), "builtin": engine.SchemaOf[struct{}]()},
+		DefaultProvider: "sim", Builtin: "builtin", Balancer: "sim",
+	})
+	if diags.HasErrors() {
+		t.Fatal(diags.Err())
+	}
+	return d
+}
+
+// made is the state after a plan has been carried out, as a provider would have
+// filled it in.
+func made(t testing.TB, p engine.Plan) engine.Snapshot {
+	t.Helper()
+	var s engine.Snapshot
+	for _, c := range p.Changes {
+		if c.Action == engine.Delete {
+			continue
+		}
+		attrs := c.Planned.AsValueMap()
+		for name, a := range attrs {
+			if !a.IsKnown() {
+				attrs[name] = cty.NullVal(a.Type())
+				if a.Type() == cty.String {
+					attrs[name] = cty.StringVal(fmt.Sprintf("%s of %s #%d", name, c.Address, c.Gen))
+				}
+			}
+		}
+		s.Objects = append(s.Objects, engine.Object{Address: c.Address, Gen: c.Gen, Provider: c.Provider, Value: cty.ObjectVal(attrs), Needs: engine.NeedsOf(c.Needs)})
+	}
+	s.Sort()
+	return s
+}
+
+func compute(t testing.TB, d engine.Desired, s engine.Snapshot) engine.Plan {
+	t.Helper()
+	p, diags := plan.Compute(plan.Input{Desired: d, Recorded: s, Destroy: len(d.Decls) == 0})
+	if diags.HasErrors() {
+		t.Fatal(diags.Err())
+	}
+	return p
+}
+
+// settle computes and carries out plans until nothing changes: an edge such as
+// a backend's depends on what was made before it.
+func settle(t testing.TB, d engine.Desired) engine.Snapshot {
+	t.Helper()
+	var s engine.Snapshot
+	for range 5 {
+		p := compute(t, d, s)
+		if p.Empty() {
+			return s
+		}
+		s = made(t, p)
+	}
+	t.Fatal("it does not settle")
+	return s
+}
+
+// show lists steps with what they wait for: "create function.web[0] #2 < gate …".
+func show(steps []engine.Step) string {
+	var b strings.Builder
+	name := func(s engine.Step) string {
+		if s.Op == engine.OpGate {
+			return s.Name()
+		}
+		return fmt.Sprintf("%s #%d", s.Name(), s.Gen)
+	}
+	for _, s := range steps {
+		b.WriteString(name(s))
+		for i, n := range s.Needs {
+			b.WriteString(map[bool]string{true: " < ", false: ", "}[i == 0] + name(steps[n]))
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// TestBuild goes through testdata: from one spec to another, the steps in order.
+// Rewrite the expectations with UPDATE=1, and read what changed.
+func TestBuild(t *testing.T) {
+	archives, err := os.ReadDir("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range archives {
+		if !strings.HasSuffix(a.Name(), ".txtar") {
+			continue
+		}
+		t.Run(strings.TrimSuffix(a.Name(), ".txtar"), func(t *testing.T) {
+			path := "testdata/" + a.Name()
+			ar, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := map[string]*txtar.File{}
+			for i := range ar.Files {
+				files[ar.Files[i].Name] = &ar.Files[i]
+			}
+			var s engine.Snapshot
+			if f := files["from.hcl"]; f != nil {
+				s = settle(t, desired(t, string(f.Data)))
+			}
+			to := engine.Desired{Flow: "test"}
+			if f := files["to.hcl"]; f != nil {
+				to = desired(t, string(f.Data))
+			}
+			steps, err := graph.Build(compute(t, to, s))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := show(steps)
+			if os.Getenv("UPDATE") != "" {
+				files["want.txt"].Data = []byte(got)
+				if err := os.WriteFile(path, txtar.Format(ar), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if want := string(files["want.txt"].Data); got != want {
+				t.Errorf("steps:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+func BenchmarkBuild(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			p := compute(b, desired(b, fmt.Sprintf("vm \"n\" {\n count = %d\n cpus = 1\n memory = \"1GiB\"\n}\nfunction \"f\" {\n on = vm.n\n replicas = %d\n exec = [\"x\"]\n}\nfrontend \"w\" {\n listen = \"127.0.0.1:80\"\n to = function.f\n}\n", n/10, n/2)), engine.Snapshot{})
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := graph.Build(p); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
