@@ -64,7 +64,7 @@ type ImageBuild struct {
 type Replica struct {
 	Exec       []string          `flow:"exec,replace" doc:"The program and its arguments. The local provider looks for it beside the spec (if it has a slash), beside flowctl, and on the PATH; container runtimes run it in the image."`
 	Image      string            `flow:"image,replace" doc:"The container image, for container runtimes. The local provider ignores it."`
-	Env        map[string]string `flow:"env,replace" doc:"Environment variables. PORT, HOST and FLOWCTL_ADDRESS are set by the runtime."`
+	Env        map[string]string `flow:"env,replace" doc:"Environment variables. PORT, HOST, FLOWCTL_ADDRESS, FLOWCTL_FLOW, FLOWCTL_REPLICA and FLOWCTL_MACHINE are set by the runtime, whatever is written here."`
 	WorkingDir string            `flow:"working_dir,replace" doc:"The working directory; a folder of the replica's own, if not set."`
 	Port       int               `flow:"port,replace" min:"1" max:"65535" doc:"The port that the program listens on in a container. The local provider gives each replica a port of its own, in PORT."`
 	Protocol   string            `flow:"protocol" enum:"http|h2c|tcp" default:"http" doc:"What the program speaks on its port: HTTP/1.1, HTTP/2 without TLS (gRPC), or something else."`
@@ -89,7 +89,7 @@ type Replica struct {
 type Health struct {
 	HTTP           string   `flow:"http" doc:"A path that answers with a status from 200 to 399."`
 	TCP            bool     `flow:"tcp" default:"false" doc:"The port accepts connections."`
-	Exec           []string `flow:"exec" doc:"A command that ends with status 0. It runs in the replica's environment."`
+	Exec           []string `flow:"exec" doc:"A command that ends with status 0. It runs in the replica's environment, when the replica starts; frontends do not run it."`
 	Interval       Duration `flow:"interval" min:"10ms" default:"1s" doc:"Time between checks."`
 	Timeout        Duration `flow:"timeout" min:"1ms" default:"2s" doc:"Longest time for one check."`
 	HealthyAfter   int      `flow:"healthy_after" min:"1" max:"100" default:"1" doc:"Successes in a row that make it healthy."`
@@ -136,7 +136,7 @@ type Frontend struct {
 	Balance        string         `flow:"balance" enum:"p2c|round_robin|least_conn|hash|random" default:"p2c" doc:"How a backend is chosen: the better of two random ones by latency and load (p2c), in turn by weight, the one with the fewest requests in flight, by a hash, or at random."`
 	HashKey        string         `flow:"hash_key" doc:"What balance = \"hash\" hashes: \"source\", \"path\", \"header:NAME\" or \"cookie:NAME\"."`
 	Sticky         *Sticky        `flow:"sticky" doc:"Sends a client to the backend that it had before, by a cookie."`
-	Health         *FrontHealth   `flow:"health" doc:"Checks of the backends by the frontend itself; those of the function, if not set."`
+	Health         *FrontHealth   `flow:"health" doc:"How the frontend checks backends whose function has no http or tcp check of its own. Where the function has one, that holds; with neither, backends are not checked."`
 	Eject          *Eject         `flow:"eject" doc:"When a backend that fails requests is left out for a while."`
 	Retry          *FrontendRetry `flow:"retry" doc:"Second attempts of requests that are idempotent or were never sent."`
 	Queue          *Queue         `flow:"queue" doc:"Where requests wait while every backend is busy or none is ready."`
