@@ -6,7 +6,7 @@ import "slices"
 type VM struct {
 	CPUs    float64           `flow:"cpus,required" min:"0.1" max:"1024" doc:"Processor cores that the machine may use."`
 	Memory  Size              `flow:"memory,required" min:"1MiB" doc:"Memory that the machine may use."`
-	Slots   int               `flow:"slots" min:"0" default:"0" doc:"The most replicas that the machine takes; 0 means as many as its cpus and memory allow."`
+	Slots   int               `flow:"slots" min:"0" max:"1000000" default:"0" doc:"The most replicas that the machine takes; 0 means as many as its cpus and memory allow."`
 	Network Link              `flow:"network,replace" doc:"The network that the machine is on, as a reference: network.NAME."`
 	Labels  map[string]string `flow:"labels" doc:"Free-form labels."`
 
@@ -25,7 +25,7 @@ type Host struct {
 	Engine string            `flow:"engine" doc:"Where its container engine answers, for providers that need one: unix://…, ssh://user@box or tcp://…."`
 	CPUs   float64           `flow:"cpus,computed,optional" min:"0.1" doc:"Processor cores to use; all that the machine has, if not set."`
 	Memory Size              `flow:"memory,computed,optional" min:"1MiB" doc:"Memory to use; all that the machine has, if not set."`
-	Slots  int               `flow:"slots" min:"0" default:"0" doc:"The most replicas that the machine takes; 0 means as many as its cpus and memory allow."`
+	Slots  int               `flow:"slots" min:"0" max:"1000000" default:"0" doc:"The most replicas that the machine takes; 0 means as many as its cpus and memory allow."`
 	Labels map[string]string `flow:"labels" doc:"Free-form labels."`
 
 	ID      string `flow:"id,computed" doc:"The provider's own name of the machine."`
@@ -108,7 +108,7 @@ type Function struct {
 	On            []Address     `flow:"on,required,meta" refs:"vm|host" doc:"The machines that the replicas run on: a vm or host, or a list of them."`
 	Replicas      int           `flow:"replicas,meta" min:"0" max:"100000" default:"1" doc:"How many copies run. Not with a scaling block, which owns the number."`
 	Spread        bool          `flow:"spread,meta" default:"false" doc:"Put replicas on as many machines as there are, rather than on as few as will do."`
-	MaxPerMachine int           `flow:"max_per_machine,meta" min:"1" doc:"The most replicas of this function on one machine."`
+	MaxPerMachine int           `flow:"max_per_machine,meta" min:"1" max:"1000000" doc:"The most replicas of this function on one machine."`
 	Colocate      []Address     `flow:"colocate,meta" refs:"function" doc:"Functions on the same data path: their replicas share machines with this one's where they fit."`
 	Avoid         []Address     `flow:"avoid,meta" refs:"function" doc:"Functions that must not share a machine with this one."`
 	Update        *UpdatePolicy `flow:"update,meta" doc:"How replicas are replaced when something changes."`
@@ -141,7 +141,7 @@ type Frontend struct {
 	Retry          *FrontendRetry `flow:"retry" doc:"Second attempts of requests that are idempotent or were never sent."`
 	Queue          *Queue         `flow:"queue" doc:"Where requests wait while every backend is busy or none is ready."`
 	Timeout        *FrontTimeout  `flow:"timeout" doc:"How long the parts of a request may take."`
-	MaxInFlight    int            `flow:"max_in_flight" min:"0" default:"0" doc:"The most requests in flight per backend; 0 means no limit."`
+	MaxInFlight    int            `flow:"max_in_flight" min:"0" max:"1000000" default:"0" doc:"The most requests in flight per backend; 0 means no limit."`
 	SlowStart      Duration       `flow:"slow_start" min:"0s" default:"0s" doc:"How long a new backend's share grows from little to full."`
 	MaxHeaderBytes Size           `flow:"max_header_bytes" min:"1KiB" max:"16MiB" default:"64KiB" doc:"The largest request header."`
 	MaxBodyBytes   Size           `flow:"max_body_bytes" min:"0B" doc:"The largest request body; no limit if not set."`
@@ -204,7 +204,7 @@ type FrontHealth struct {
 
 // Eject leaves out a backend that fails requests.
 type Eject struct {
-	ConsecutiveErrors int      `flow:"consecutive_errors" min:"0" default:"5" doc:"Failures in a row after which it is left out; 0 switches this off."`
+	ConsecutiveErrors int      `flow:"consecutive_errors" min:"0" max:"1000000" default:"5" doc:"Failures in a row after which it is left out; 0 switches this off."`
 	BaseTime          Duration `flow:"base_time" min:"10ms" default:"5s" doc:"How long the first time; longer each time after."`
 	MaxPercent        int      `flow:"max_percent" min:"0" max:"100" default:"50" doc:"The most backends left out at once, in percent."`
 	PanicPercent      int      `flow:"panic_percent" min:"0" max:"100" default:"30" doc:"When fewer than this percentage are healthy, all are used: better a slow answer than none."`
@@ -246,7 +246,7 @@ type Scaling struct {
 	Target   Address  `flow:"target,required,replace" refs:"function|vm" doc:"The function or vm whose size it owns."`
 	Min      int      `flow:"min,required" min:"0" max:"1000000" doc:"The least size."`
 	Max      int      `flow:"max,required" min:"0" max:"1000000" doc:"The greatest size."`
-	Headroom int      `flow:"headroom" min:"0" default:"0" doc:"For machines: free slots, each as large as the largest replica, that are kept ready."`
+	Headroom int      `flow:"headroom" min:"0" max:"1000000" default:"0" doc:"For machines: free slots, each as large as the largest replica, that are kept ready."`
 	Every    Duration `flow:"every" min:"1s" max:"5m" default:"5s" doc:"Time between evaluations."`
 	Mode     string   `flow:"mode" enum:"on|up_only|dry_run|off" default:"on" doc:"Whether it acts, only grows, only says what it would do, or rests."`
 	Metrics  []Metric `flow:"metric" doc:"What is measured, and how much of it one replica should have. The metric that asks for the most wins."`
