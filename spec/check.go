@@ -30,7 +30,7 @@ func (l *loader) checkTask(inst *instance, value cty.Value) {
 		l.faultOf(inst, inst.block.def, "Task without one thing to do", fmt.Sprintf("%s needs either exec = [\"program\", \"argument\"] or a block http { url = … }.", inst.addr))
 	}
 	if len(t.Triggers) > 0 && t.When != "update" && t.When != "" {
-		l.warn(inst.block.attribute("triggers"), "Triggers without effect", fmt.Sprintf("%s has triggers, but when = %q. Write when = \"update\" to run it again when one of them changes.", inst.addr, t.When))
+		l.warnOf(inst, inst.block.attribute("triggers"), "Triggers without effect", fmt.Sprintf("%s has triggers, but when = %q. Write when = \"update\" to run it again when one of them changes.", inst.addr, t.When))
 	}
 }
 

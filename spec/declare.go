@@ -57,6 +57,9 @@ func (l *loader) examineBlock(b *block) bool {
 		look(a.Expr, where{block: true})
 	}
 	if b.timeouts != nil {
+		if len(b.timeouts.Labels) > 0 {
+			l.fault(b.timeouts.DefRange(), "Wrong number of labels", "Write timeouts { … }.")
+		}
 		ok = l.checkBody(b.timeouts.Body, engine.SchemaOf[engine.Timeouts](), "timeouts") && ok
 		eachExpression(b.timeouts.Body, engine.SchemaOf[engine.Timeouts](), true, func(expr hclsyntax.Expression, _ *engine.Attribute, _ bool) {
 			look(expr, where{known: "Time limits are set before anything is made"})

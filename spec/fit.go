@@ -137,7 +137,7 @@ func (l *loader) checkTogether() {
 		if need, have := shortage(least[addr], m); need != "" {
 			l.faultOf(inst, l.sizeRange(inst), "More replicas than room", fmt.Sprintf("The functions on %s need %s, but at its largest (%s) it has %s. %s", addr, need, countText(m.Count.Max), have, advice))
 		} else if need, have := shortage(most[addr], m); need != "" {
-			l.warn(l.sizeRange(inst), "More replicas than room", fmt.Sprintf("The functions on %s may grow to need %s together, but at its largest (%s) it has %s. %s", addr, need, countText(m.Count.Max), have, advice))
+			l.warnOf(inst, l.sizeRange(inst), "More replicas than room", fmt.Sprintf("The functions on %s may grow to need %s together, but at its largest (%s) it has %s. %s", addr, need, countText(m.Count.Max), have, advice))
 		}
 	}
 }

@@ -121,12 +121,12 @@ func (l *loader) checkTCP(inst *instance, f engine.Frontend) {
 	}
 	for _, name := range []string{"sticky", "retry"} {
 		if rng := b.nested(name); rng != b.def {
-			l.warn(rng, "Setting without effect", fmt.Sprintf("%s is about HTTP requests, and %s balances TCP connections. Remove the block.", name, inst.addr))
+			l.warnOf(inst, rng, "Setting without effect", fmt.Sprintf("%s is about HTTP requests, and %s balances TCP connections. Remove the block.", name, inst.addr))
 		}
 	}
 	for _, name := range []string{"max_header_bytes", "max_body_bytes"} {
 		if b.body.Attributes[name] != nil {
-			l.warn(b.attribute(name), "Setting without effect", fmt.Sprintf("%s is about HTTP requests, and %s balances TCP connections. Remove the line.", name, inst.addr))
+			l.warnOf(inst, b.attribute(name), "Setting without effect", fmt.Sprintf("%s is about HTTP requests, and %s balances TCP connections. Remove the line.", name, inst.addr))
 		}
 	}
 }

@@ -49,17 +49,24 @@ func (r *report) warn(at hcl.Range, summary, detail string) {
 
 // faultOf reports a fault of one block instance.
 func (r *report) faultOf(inst *instance, at hcl.Range, summary, detail string) {
-	inst.faulty = true
-	r.add(engine.Diagnostic{Summary: summary, Detail: detail, Address: inst.addr, Source: sourceOf(at)})
+	r.addOf(inst, engine.Diagnostics{{Summary: summary, Detail: detail, Source: sourceOf(at)}})
 }
 
-// reportOf reports what evaluating one block instance came upon. All instances
-// are made of the same text, so that one of them speaks for all in one place.
+// warnOf warns of one block instance.
+func (r *report) warnOf(inst *instance, at hcl.Range, summary, detail string) {
+	r.addOf(inst, engine.Diagnostics{{Severity: engine.Warning, Summary: summary, Detail: detail, Source: sourceOf(at)}})
+}
+
+// addOf reports what is to be said about one block instance. All instances are
+// made of the same text, so that one of them speaks for all in one place.
 func (r *report) addOf(inst *instance, ds engine.Diagnostics) {
 	for _, d := range ds {
 		d.Address = inst.addr
 		inst.faulty = inst.faulty || d.Severity == engine.Error
-		place := finding{severity: d.Severity, source: *d.Source, summary: d.Summary}
+		place := finding{severity: d.Severity, summary: d.Summary}
+		if d.Source != nil {
+			place.source = *d.Source
+		}
 		if first, ok := inst.block.reported[place]; ok && first != inst {
 			continue
 		}

@@ -70,7 +70,7 @@ func (l *loader) checkScaling(inst *instance, s engine.Scaling, value cty.Value)
 	case s.Target.Kind == engine.KindFunction && s.Headroom > 0:
 		l.faultOf(inst, b.attribute("headroom"), "Headroom of a function", "headroom counts free slots on machines. Move it into the scaling block of the vm.")
 	case s.Target.Kind == engine.KindFunction && len(metrics) == 0 && s.Min != s.Max:
-		l.warn(b.def, "Scaling without a metric", fmt.Sprintf("%s measures nothing, so it never asks for more than min = %d. Add a block such as metric \"rps\" { target = 50 }.", inst.addr, s.Min))
+		l.warnOf(inst, b.def, "Scaling without a metric", fmt.Sprintf("%s measures nothing, so it never asks for more than min = %d. Add a block such as metric \"rps\" { target = 50 }.", inst.addr, s.Min))
 	}
 	first := map[string]hcl.Range{}
 	for i, blk := range metrics {
@@ -134,7 +134,7 @@ func (l *loader) checkMeasured() {
 			case m.Utilisation > 0 && unlimited:
 				l.faultOf(o.inst, where, "Utilisation of no limit", fmt.Sprintf("The metric measures %s against the limit of %s, which has none. Set %s there, or write target = instead of utilisation.", m.Name, f.Address, m.Name))
 			case m.Source == "" && slices.Contains(frontMetrics, m.Name) && !behind[f.Address]:
-				l.warn(where, "Metric without a frontend", fmt.Sprintf("Frontends measure %s, and none balances to %s, so the metric has no value. Add a frontend with to = %s, or give the metric a source.", m.Name, f.Address, f.Address))
+				l.warnOf(o.inst, where, "Metric without a frontend", fmt.Sprintf("Frontends measure %s, and none balances to %s, so the metric has no value. Add a frontend with to = %s, or give the metric a source.", m.Name, f.Address, f.Address))
 			}
 		}
 	}
