@@ -104,7 +104,7 @@ func (l *loader) declareInstance(inst *instance) {
 		var d *decoder
 		value, d = cfg.eval(unmade{}, true)
 		l.addOf(inst, d.diags)
-		if !d.varies && len(d.diags) == 0 && b.sameForAll() {
+		if !d.varies && len(d.diags) == 0 {
 			b.value = value
 		}
 	}
@@ -126,9 +126,6 @@ func (l *loader) declareInstance(inst *instance) {
 	}
 	l.desired.Decls = append(l.desired.Decls, decl)
 }
-
-// sameForAll reports whether the value cannot change when more is known.
-func (b *block) sameForAll() bool { return len(b.inputs.uses) == 0 && len(b.inputs.dynamic) == 0 }
 
 // resolve finds what an instance's value uses of resources.
 func (l *loader) resolve(inst *instance) {
