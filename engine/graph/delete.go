@@ -116,6 +116,9 @@ func (b *builder) dependent(o engine.Object, step int, ends bool, c *engine.Chan
 	for _, need := range o.Needs {
 		for _, i := range b.oldTargets(need) {
 			x := &b.old[i]
+			if elsewhere(o, x.object) {
+				continue
+			}
 			stands := o.Address.Kind.StandsOn(x.object.Address.Kind)
 			replacedInPlace := x.change.Action == engine.Replace && !x.change.CreateFirst && !x.surplus
 			if replacedInPlace && (!ends || !stands) {
@@ -128,6 +131,20 @@ func (b *builder) dependent(o engine.Object, step int, ends bool, c *engine.Chan
 			b.edge(x.step, step)
 		}
 	}
+}
+
+// elsewhere reports whether o stands on another generation of on's resource. A
+// backend of the first generation of a replica has nothing to do with the end of
+// its third, nor with one that was never finished and so has no id.
+func elsewhere(o, on engine.Object) bool {
+	id := ""
+	switch {
+	case o.Address.Kind == engine.KindBackend && on.Address.Kind == engine.KindFunction:
+		id = o.Attr("replica_id")
+	case o.Address.Kind == engine.KindFunction && on.Address.Kind == engine.KindVM:
+		id = o.Attr("machine_id")
+	}
+	return id != "" && id != on.ID() && (on.ID() != "" || on.Lifecycle == engine.Tainted)
 }
 
 // oldTargets lists the old objects of a resource or of all of a group.
