@@ -72,8 +72,7 @@ func (in *inputs) scope(p *program, each cty.Value, sites []site, v engine.Value
 		if loc.expr.broken {
 			continue
 		}
-		ctx.Variables["local"] = cty.ObjectVal(locals)
-		val, ds := evaluate(loc.attr.Expr, ctx)
+		val, ds := evaluate(loc.attr.Expr, loc.scope(ctx, locals))
 		diags = append(diags, convertDiags(ds)...)
 		locals[loc.name] = val
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -109,17 +110,28 @@ func (l *loader) typeLocal(loc *local) {
 		return
 	}
 	loc.typed = true
-	deps := map[string]cty.Value{}
+	values := map[string]cty.Value{}
 	for _, u := range loc.expr.locals {
 		l.typeLocal(u.local)
-		deps[u.local.name] = u.local.value
+		values[u.local.name] = u.local.value
 	}
-	ctx := l.scope.NewChild()
-	ctx.Variables = resources(loc.sites, nil, unmade{})
-	ctx.Variables["local"] = cty.ObjectVal(deps)
+	resource := l.program.scope.NewChild()
+	resource.Variables = resources(loc.sites, nil, unmade{})
+	ctx := loc.scope(resource, values)
 	v, ds := evaluate(loc.attr.Expr, ctx)
 	l.addAll(convertDiags(ds))
 	if !ds.HasErrors() {
 		loc.value = v
 	}
+}
+
+// scope returns the scope to evaluate loc in, with the locals that it names.
+func (loc *local) scope(parent *hcl.EvalContext, values map[string]cty.Value) *hcl.EvalContext {
+	own := make(map[string]cty.Value, len(loc.expr.locals))
+	for _, u := range loc.expr.locals {
+		own[u.local.name] = values[u.local.name]
+	}
+	ctx := parent.NewChild()
+	ctx.Variables = map[string]cty.Value{"local": cty.ObjectVal(own)}
+	return ctx
 }
