@@ -294,6 +294,27 @@ func TestWithoutAJournalNothingBegins(t *testing.T) {
 	}
 }
 
+// A step whose wait is over but for which there was no room is picked together
+// with the write that fails: nothing is left then that could wake the run.
+func TestAJournalLostBetweenTwoAttemptsEndsTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := executor(&journal{broken: 3}, func(_ context.Context, s engine.Step) error {
+			if number(s) == 0 {
+				return errPassing
+			}
+			time.Sleep(time.Hour)
+			return nil
+		})
+		x.Limits.Total, x.Backoff = 1, exec.Backoff{Base: time.Second, Max: time.Second}
+		again := step(0)
+		again.Attempts = 2
+		r, err := x.Run(t.Context(), t.Context(), 1, []engine.Step{again, step(1)})
+		if err == nil || !strings.Contains(err.Error(), "disk full") || states(r) != "failed done" {
+			t.Errorf("%s (%v)", states(r), err)
+		}
+	})
+}
+
 func TestAChainWritesOncePerStep(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &journal{}

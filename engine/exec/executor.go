@@ -96,6 +96,7 @@ func (l *loop) loop(ctx context.Context) error {
 			l.launch(start)
 		} else {
 			l.refuse(start)
+			l.stop() // a step taken back between two attempts has no timer to wait for
 		}
 		if l.inFlight == 0 && len(l.sleeping) == 0 {
 			if l.fatal != nil {

@@ -71,15 +71,17 @@ func (b *builder) acyclic() bool {
 	return done == len(b.steps)
 }
 
-// circles gives each step the number of its strongly connected component.
+// circles gives each step the number of its strongly connected component. The
+// vertices count from 1: the library takes the zero value of a vertex for the
+// end of a component (v0.23.0, findSCC), and so would lose it.
 func (b *builder) circles() []int {
 	g := graph.New(graph.IntHash, graph.Directed())
 	for i := range b.steps {
-		_ = g.AddVertex(i)
+		_ = g.AddVertex(i + 1)
 	}
 	for i := range b.steps {
 		for _, n := range b.steps[i].Needs {
-			_ = g.AddEdge(i, n) // a second edge between the same two is refused, which is as well
+			_ = g.AddEdge(i+1, n+1) // a second edge between the same two is refused, which is as well
 		}
 	}
 	components, err := graph.StronglyConnectedComponents(g)
@@ -88,8 +90,8 @@ func (b *builder) circles() []int {
 	}
 	of := make([]int, len(b.steps))
 	for n, c := range components {
-		for _, i := range c {
-			of[i] = n
+		for _, v := range c {
+			of[v-1] = n
 		}
 	}
 	return of
