@@ -28,7 +28,7 @@ func Difference(k Kind, prior, want cty.Value) Proposal {
 			}
 			continue
 		}
-		if w.RawEquals(was) {
+		if w.RawEquals(was) || a.Repeated && none(w) && none(was) {
 			continue
 		}
 		p.Changed = append(p.Changed, a.Name)
@@ -43,6 +43,12 @@ func Difference(k Kind, prior, want cty.Value) Proposal {
 	slices.Sort(p.Changed)
 	slices.Sort(p.ReplacePaths)
 	return p
+}
+
+// none reports whether there are no blocks of a kind: states from before the kind
+// had them say null.
+func none(v cty.Value) bool {
+	return v.IsKnown() && (v.IsNull() || v.LengthInt() == 0)
 }
 
 // NeedsOf lists the targets of needs, sorted, as an object records them.

@@ -22,7 +22,8 @@ type Link struct {
 
 // Host is the value of a machine that exists without flowctl: host.NAME.
 type Host struct {
-	Engine string            `flow:"engine" doc:"Where its container engine answers, for providers that need one: unix://…, ssh://user@box or tcp://…."`
+	Engine string            `flow:"engine,replace" doc:"Where its container engine answers, for providers that need one: unix://…, ssh://user@box or tcp://box:2376; what DOCKER_HOST says, or this machine's own, if not set."`
+	TLS    *EngineTLS        `flow:"tls,replace" doc:"How flowctl and a tcp:// engine know each other. Without it, nobody is asked who they are."`
 	CPUs   float64           `flow:"cpus,computed,optional" min:"0.1" doc:"Processor cores to use; all that the machine has, if not set."`
 	Memory Size              `flow:"memory,computed,optional" min:"1MiB" doc:"Memory to use; all that the machine has, if not set."`
 	Slots  int               `flow:"slots" min:"0" max:"1000000" default:"0" doc:"The most replicas that the machine takes; 0 means as many as its cpus and memory allow."`
@@ -30,12 +31,28 @@ type Host struct {
 
 	ID      string `flow:"id,computed" doc:"The provider's own name of the machine."`
 	Address string `flow:"address,computed" doc:"The machine's IP address."`
+	Gateway string `flow:"gateway,computed" doc:"Where replicas on the machine reach what listens on the machine itself. A frontend that listens there is reached by them and by the machine, and by nobody else."`
+}
+
+// EngineTLS holds the files with which an engine is reached over TLS, relative to
+// the spec.
+type EngineTLS struct {
+	CA   string `flow:"ca" doc:"The certificates that may have signed the engine's; the system's, if not set."`
+	Cert string `flow:"cert" doc:"The certificate that says who we are."`
+	Key  string `flow:"key" doc:"The certificate's key."`
+}
+
+// HostLink is what a network or an image needs to know of the host that it is
+// made on.
+type HostLink struct {
+	ID string `flow:"id,computed" doc:"The host's id."`
 }
 
 // Network is the value of a network between machines: network.NAME.
 type Network struct {
 	CIDR   string            `flow:"cidr,replace" doc:"The address range, such as \"127.10.0.0/24\" (local: a part of 127.0.0.0/8)."`
 	Mode   string            `flow:"mode,replace" enum:"nat|bridge|isolated" default:"nat" doc:"How the network reaches others. The local provider, which has the loopback device only, ignores it."`
+	Host   HostLink          `flow:"host,replace" doc:"For networks between containers, the host that it is on, as a reference: host.NAME."`
 	Labels map[string]string `flow:"labels" doc:"Free-form labels."`
 
 	ID string `flow:"id,computed" doc:"The provider's own name of the network."`
@@ -47,6 +64,7 @@ type Image struct {
 	Archive  string      `flow:"archive,replace" doc:"The path of a saved image (tar)."`
 	Build    *ImageBuild `flow:"build,replace" doc:"Builds the image from a Dockerfile."`
 	Platform string      `flow:"platform,replace" doc:"The wanted platform, such as \"linux/amd64\"."`
+	Host     HostLink    `flow:"host,replace" doc:"The host whose container engine pulls, builds or loads it, as a reference: host.NAME."`
 
 	ID     string `flow:"id,computed" doc:"The name under which a function uses the image: image = image.NAME.id."`
 	Digest string `flow:"digest,computed" doc:"The content that was found, pinned."`
@@ -70,6 +88,14 @@ type Replica struct {
 	Protocol   string            `flow:"protocol" enum:"http|h2c|tcp" default:"http" doc:"What the program speaks on its port: HTTP/1.1, HTTP/2 without TLS (gRPC), or something else."`
 	CPU        float64           `flow:"cpu" min:"0" default:"0" doc:"Cores that the replica needs, and its limit; 0 means unlimited and counts as nothing in placement."`
 	Memory     Size              `flow:"memory" min:"1MiB" doc:"Memory that the replica needs, and its limit."`
+	Network    Link              `flow:"network,replace" doc:"The network that the container is on, as a reference: network.NAME; one that all containers of the flow on its host share, if not set."`
+	Files      []File            `flow:"file,replace" doc:"Files that the spec puts into the container."`
+	Volumes    []Volume          `flow:"volume,replace" doc:"Folders of the container that outlive it or come from the host."`
+	User       string            `flow:"user,replace" doc:"The user, or user:group, that the program runs as in a container; the image's, if not set."`
+	ReadOnly   bool              `flow:"read_only,replace" doc:"The container's file system cannot be written to, but for its volumes and /tmp."`
+	CapDrop    []string          `flow:"cap_drop,replace" doc:"Capabilities that the container goes without, such as \"NET_RAW\", or \"ALL\"."`
+	Restart    string            `flow:"restart,replace" enum:"always|on_failure|no" doc:"When a container that ended is started again at once, by its engine: always, if not set."`
+	Log        *LogLimit         `flow:"log,replace" doc:"How much of what a container prints is kept."`
 	Health     *Health           `flow:"health" doc:"How to tell that the replica can serve."`
 	Drain      Duration          `flow:"drain" min:"0s" default:"10s" doc:"How long requests in flight may take to finish when the replica leaves a frontend."`
 	Stop       *Stop             `flow:"stop" doc:"How the program is asked to end."`
@@ -84,8 +110,30 @@ type Replica struct {
 	URL       string `flow:"url,computed" doc:"http://host:host_port."`
 }
 
+// File is a file that the spec puts into a container.
+type File struct {
+	Path    string `flow:"path,label" doc:"Where it is in the container: an absolute path."`
+	Content string `flow:"content" doc:"What is in it."`
+	Mode    string `flow:"mode" doc:"Its permissions, such as \"0600\"; 0644, if not set."`
+}
+
+// Volume is a folder of a container that is not part of the container.
+type Volume struct {
+	Path     string `flow:"path,label" doc:"Where it is in the container: an absolute path."`
+	Name     string `flow:"name" doc:"Shares it, under this name, among the flow's containers on a host, and keeps it until the host is destroyed. Without name and source it belongs to the replica and goes with it."`
+	Source   string `flow:"source" doc:"A folder of the host instead: an absolute path."`
+	ReadOnly bool   `flow:"read_only" doc:"The container cannot write to it."`
+}
+
+// LogLimit bounds the log of a container.
+type LogLimit struct {
+	MaxSize  Size `flow:"max_size" min:"4KiB" doc:"The most that one file holds; 10MiB, if not set."`
+	MaxFiles int  `flow:"max_files" min:"1" max:"100" doc:"How many files are kept; 3, if not set."`
+}
+
 // Health says how to tell that a replica can serve. With none of http, tcp and
-// exec, a replica that runs is taken as healthy.
+// exec, a replica that runs is taken as healthy, unless its image has a
+// HEALTHCHECK of its own.
 type Health struct {
 	HTTP           string   `flow:"http" doc:"A path that answers with a status from 200 to 399."`
 	TCP            bool     `flow:"tcp" default:"false" doc:"The port accepts connections."`

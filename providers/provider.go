@@ -110,8 +110,10 @@ type Streams struct {
 	Out, Err io.Writer
 }
 
-// Prober checks once whether a replica can serve, for providers whose replicas
-// are not reached over the network. The error says why it cannot.
+// Prober checks once whether a replica can serve, for providers that know more of
+// their replicas than the network tells. The error says why it cannot;
+// errors.ErrUnsupported means that the check is one like any other: over the
+// network, or by a command.
 type Prober interface {
 	Probe(ctx context.Context, o engine.Object) error
 }
@@ -145,6 +147,22 @@ type Usage struct {
 	InFlight    int           // requests now
 	P50, P95    time.Duration // latency over the last seconds
 	Errors      float64       // failed requests per second
+}
+
+// Watcher tells at once what happens to objects behind flowctl's back: a container
+// that dies, or is removed. What flowctl does itself is told, too. It goes on until
+// the context ends; after an error that ends it, the caller begins again, and then
+// reads everything, since it may have missed something.
+type Watcher interface {
+	Watch(ctx context.Context) iter.Seq2[Event, error]
+}
+
+// Event is one thing that happened to one object.
+type Event struct {
+	At      time.Time
+	Address engine.Address
+	Gen     int
+	What    string // "died", "started", "removed", "paused", "unhealthy", …: for a reader
 }
 
 // Closer ends what a provider holds open.

@@ -63,7 +63,9 @@ func (r *Runner) verify(ctx context.Context, p providers.Provider, o engine.Obje
 // check checks a replica once, in the way of its provider if that has one.
 func (r *Runner) check(ctx context.Context, p providers.Provider, o engine.Object) error {
 	if own, ok := providers.As[providers.Prober](p); ok {
-		return own.Probe(ctx, o)
+		if err := own.Probe(ctx, o); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
 	}
 	return r.probe.probe(ctx, p, o)
 }
