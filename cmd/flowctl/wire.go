@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/flowctl/flowctl/providers"
 	"github.com/flowctl/flowctl/providers/builtin"
+	"github.com/flowctl/flowctl/providers/docker"
 	"github.com/flowctl/flowctl/providers/embedded"
 	"github.com/flowctl/flowctl/providers/local"
 	"github.com/flowctl/flowctl/providers/sim"
@@ -12,6 +13,7 @@ import (
 // factories is the one list of providers.
 var factories = map[string]providers.Factory{
 	"local":       local.Factory,
+	docker.Name:   docker.Factory,
 	"sim":         sim.Factory,
 	embedded.Name: embedded.Factory,
 	builtin.Name:  builtin.Factory,

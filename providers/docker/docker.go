@@ -1,0 +1,132 @@
+package docker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/docker/docker/api/types/filters"
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
+)
+
+// Name is the name under which specs and state know this provider.
+const Name = "docker"
+
+// Factory makes the provider.
+var Factory = providers.Factory{
+	Doc:   "Runs functions as containers on Docker engines: a host names an engine, here or elsewhere.",
+	Kinds: []engine.Kind{engine.KindHost, engine.KindNetwork, engine.KindImage, engine.KindFunction},
+	New: func(_ context.Context, s providers.Settings) (providers.Provider, error) {
+		return New(s), nil
+	},
+}
+
+// Docker is the provider.
+type Docker struct {
+	*providers.Native
+	settings providers.Settings
+
+	mu      sync.Mutex
+	daemons map[string]*daemon // by host id
+	current map[string]string  // the tag of each image that was made or seen, by repository
+	pulls   map[string]*pull   // under way
+
+	meter meter
+}
+
+var (
+	_ providers.Provider = (*Docker)(nil)
+	_ providers.Checker  = (*Docker)(nil)
+	_ providers.Refiner  = (*Docker)(nil)
+	_ providers.Lister   = (*Docker)(nil)
+	_ providers.Importer = (*Docker)(nil)
+	_ providers.Logger   = (*Docker)(nil)
+	_ providers.Execer   = (*Docker)(nil)
+	_ providers.Prober   = (*Docker)(nil)
+	_ providers.Meter    = (*Docker)(nil)
+	_ providers.Watcher  = (*Docker)(nil)
+	_ providers.Cleaner  = (*Docker)(nil)
+	_ providers.Closer   = (*Docker)(nil)
+)
+
+// New returns the provider. No engine is asked anything before the first call.
+func New(s providers.Settings) *Docker {
+	d := &Docker{settings: s, daemons: map[string]*daemon{}, current: map[string]string{}, pulls: map[string]*pull{}}
+	d.Native = &providers.Native{Name: s.Name, Kinds: map[engine.Kind]providers.Resource{
+		engine.KindHost: providers.Of[engine.Host]{
+			ReadFn: d.readHost, ApplyFn: d.applyHost, DeleteFn: d.removeHost, CheckFn: d.checkHost,
+		},
+		engine.KindNetwork: providers.Of[engine.Network]{
+			ReadFn: d.readNetwork, ApplyFn: d.applyNetwork, DeleteFn: d.removeNetwork, CheckFn: d.checkNetwork,
+		},
+		engine.KindImage: providers.Of[engine.Image]{
+			ReadFn: d.readImage, ApplyFn: d.applyImage, DeleteFn: d.removeImage, CheckFn: d.checkImage,
+		},
+		engine.KindFunction: providers.Of[engine.Replica]{
+			ReadFn: d.readReplica, ApplyFn: d.applyReplica, DeleteFn: d.removeReplica,
+			CheckFn: d.checkReplica, RefineFn: refineReplica,
+		},
+	}}
+	return d
+}
+
+// Close ends the streams and connections that are open.
+func (d *Docker) Close() error {
+	d.meter.stop()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, dm := range d.daemons {
+		errs = append(errs, dm.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// The labels of everything that is made. They are spelled with a prefix, since
+// labels of many tools meet on an engine.
+const (
+	labelFlow       = "flowctl.flow"
+	labelAddress    = "flowctl.address"
+	labelGeneration = "flowctl.generation"
+	labelOperation  = "flowctl.operation"
+	labelMachine    = "flowctl.machine" // the host's address
+)
+
+func (d *Docker) labels(r providers.Ref, machine string) map[string]string {
+	return map[string]string{
+		labelFlow: d.settings.Flow, labelAddress: r.Address.String(), labelGeneration: fmt.Sprint(r.Gen),
+		labelOperation: r.Operation, labelMachine: machine,
+	}
+}
+
+// labelled picks what carries the flow's label and others.
+func (d *Docker) labelled(more ...string) filters.Args {
+	f := filters.NewArgs(filters.Arg("label", labelFlow+"="+d.settings.Flow))
+	for i := 0; i+1 < len(more); i += 2 {
+		f.Add("label", more[i]+"="+more[i+1])
+	}
+	return f
+}
+
+// owned checks that something that has the name we want to give is what the same
+// operation made before, or any operation if r names none. What another operation made is not ours to take: the
+// state does not know of it, so perhaps another flow of that name does.
+func (d *Docker) owned(what, name string, labels map[string]string, r providers.Ref) error {
+	if labels[labelFlow] == d.settings.Flow && labels[labelAddress] == r.Address.String() && (r.Operation == "" || labels[labelOperation] == r.Operation) {
+		return nil
+	}
+	whose := "nobody's that flowctl knows of"
+	if f := labels[labelFlow]; f != "" {
+		whose = fmt.Sprintf("of %s in a flow %q, made by operation %s", labels[labelAddress], f, cmp.Or(labels[labelOperation], "?"))
+	}
+	return providers.Permanent(fmt.Errorf("there is a %s named %s already, %s, and the state does not know it: "+
+		"remove it, put it under this flow with 'flowctl state import', or give one of two flows of this name another", what, name, whose))
+}
+
+// name is the outside name of an object: no flow's name has a dot.
+func (d *Docker) name(a engine.Address, gen int) string {
+	return d.settings.Flow + "." + providers.Name(a, gen)
+}

@@ -1,0 +1,65 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/client"
+	"github.com/flowctl/flowctl/providers"
+)
+
+// fault says what was tried, on which engine, and what to do where that is known,
+// and whether another attempt makes sense.
+func (dm *daemon) fault(act string, err error) error {
+	if err == nil {
+		return nil
+	}
+	said := fmt.Errorf("%s on %s: %w", act, dm.place, err)
+	text := strings.ToLower(err.Error())
+	has := func(parts ...string) bool {
+		for _, p := range parts {
+			if strings.Contains(text, p) {
+				return true
+			}
+		}
+		return false
+	}
+	advise := func(advice string) error { return fmt.Errorf("%w. %s", said, advice) }
+	var op *net.OpError
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return said
+	case errors.Is(err, fs.ErrPermission) || has("permission denied while trying to connect"):
+		return providers.Permanent(advise("Run flowctl as a user that may use the engine: root, or a member of the group that owns its socket"))
+	case client.IsErrConnectionFailed(err), errors.As(err, &op), has("ssh:"):
+		return providers.Passing(advise("Start the container engine there, or correct engine in the host block"))
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errdefs.IsUnavailable(err):
+		return providers.Passing(said) // it is being restarted
+	case has("no space left on device"):
+		return providers.Permanent(advise("Make room on the host: 'docker system df' shows what takes it"))
+	case has("removal of container", "is already in progress", "is restarting, wait until"):
+		return providers.Passing(said)
+	case has("pool overlaps", "could not find an available", "non-overlapping"):
+		return providers.Permanent(advise("Give the network another cidr, or remove networks that nobody uses: 'docker network ls'"))
+	case has("exec format error", "does not match the specified platform"):
+		return providers.Permanent(advise("The image is for another kind of processor. Build or pull it for this host's, with platform"))
+	case has("executable file not found", "no such file or directory: unknown", "permission denied: unknown"):
+		return providers.Permanent(advise("The image does not have that program. Correct exec, or leave it out to run what the image says"))
+	default:
+		return providers.Permanent(said)
+	}
+}
+
+// portTaken tells the failure to start a container whose port somebody has.
+func portTaken(err error) bool {
+	if err == nil {
+		return false
+	}
+	return strings.Contains(err.Error(), "port is already allocated") || strings.Contains(err.Error(), "address already in use")
+}

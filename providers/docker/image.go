@@ -1,0 +1,368 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/distribution/reference"
+	"github.com/docker/docker/api/types/build"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/client"
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
+)
+
+// ownImages begins the names that flowctl gives to images. An image that an image
+// block makes is known under a name of its own, whose tag is its content: what
+// was pulled, the build's context, or the archive. So a name stands for one
+// content for ever, wherever it is, and changes with it.
+const ownImages = "flowctl/"
+
+// repository is an image's own name, without the tag. Registries and engines know
+// lower-case names only.
+func (d *Docker) repository(a engine.Address) string {
+	name := d.settings.Flow + "/" + providers.Name(a, 1)
+	lower := strings.ToLower(name)
+	if lower != name {
+		lower += "-" + hashOf(name)[:8] // two names may differ in their case alone
+	}
+	return ownImages + lower
+}
+
+func tagOf(repository, digest string) string {
+	return repository + ":" + short(strings.TrimPrefix(digest, "sha256:"))
+}
+
+func (d *Docker) checkImage(_ context.Context, a engine.Address, want engine.Image, _ *engine.Image) engine.Diagnostics {
+	if _, err := d.sourceDigest(want); err != nil {
+		return engine.Diagnostics{{Summary: "Image source not usable", Address: a, Detail: fmt.Sprintf("%s cannot be made: %s.", a, err)}}
+	}
+	return nil
+}
+
+// sourceDigest is the content of what an image is made from on our side: the build
+// context or the archive. It is "" for an image that is pulled.
+func (d *Docker) sourceDigest(want engine.Image) (string, error) {
+	switch {
+	case want.Build != nil:
+		c, err := d.openContext(*want.Build)
+		if err != nil {
+			return "", err
+		}
+		return c.digest(want)
+	case want.Archive != "":
+		return fileDigest(d.path(want.Archive))
+	default:
+		return "", nil
+	}
+}
+
+func (d *Docker) applyImage(ctx context.Context, r providers.Ref, want engine.Image, prior *engine.Image) (engine.Image, bool, error) {
+	dm, err := d.daemon(want.Host.ID)
+	if err != nil {
+		return want, false, err
+	}
+	digest, err := d.sourceDigest(want)
+	if err != nil {
+		return want, false, providers.Permanent(fmt.Errorf("make %s: %w", r.Address, err))
+	}
+	switch {
+	case want.Build != nil:
+		err = d.build(ctx, dm, r, want, digest)
+	case want.Archive != "":
+		err = d.load(ctx, dm, r, want, digest)
+	default:
+		digest, err = d.pinned(ctx, dm, r, want, prior)
+	}
+	if err != nil {
+		return want, false, err
+	}
+	want.ID, want.Digest = tagOf(d.repository(r.Address), digest), digest
+	d.keep(r.Address, want.ID)
+	return want, true, nil
+}
+
+// keep notes which content of an image is the one to keep.
+func (d *Docker) keep(a engine.Address, tag string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.current[d.repository(a)] = tag
+}
+
+// has reports whether an engine has an image.
+func (dm *daemon) has(ctx context.Context, ref string) (bool, error) {
+	_, err := dm.ImageInspect(ctx, ref)
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, dm.fault("look for image "+ref, err)
+}
+
+// build builds an image, unless the engine has one of the same content.
+func (d *Docker) build(ctx context.Context, dm *daemon, r providers.Ref, want engine.Image, digest string) error {
+	tag := tagOf(d.repository(r.Address), digest)
+	if there, err := dm.has(ctx, tag); there || err != nil {
+		return err
+	}
+	c, err := d.openContext(*want.Build)
+	if err != nil {
+		return providers.Permanent(err)
+	}
+	config, err := readClientConfig()
+	if err != nil {
+		return providers.Permanent(err)
+	}
+	args := map[string]*string{}
+	for k, v := range want.Build.Args {
+		args[k] = &v
+	}
+	body, stop := c.stream()
+	defer stop()
+	resp, err := dm.ImageBuild(ctx, body, build.ImageBuildOptions{
+		Tags: []string{tag}, Dockerfile: c.dockerfileName(), BuildArgs: args, Target: want.Build.Target, Platform: want.Platform,
+		Labels: d.labels(r, dm.machine), Remove: true, ForceRemove: true, Version: build.BuilderV1, AuthConfigs: config.all(),
+	})
+	if err != nil {
+		return dm.fault("build "+r.Address.String(), err)
+	}
+	text, err := follow(resp.Body)
+	if err != nil {
+		return providers.Permanent(fmt.Errorf("%w; the build ends with:\n%s", dm.fault("build "+r.Address.String(), err), lastLines(text, 10)))
+	}
+	return nil
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for i := range lines {
+		lines[i] = "    " + strings.TrimSpace(lines[i])
+	}
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// pinned pulls an image by its digest and returns that: the recorded one, if there
+// is one. So the pull leaves no name behind that somebody might take for theirs.
+func (d *Docker) pinned(ctx context.Context, dm *daemon, r providers.Ref, want engine.Image, prior *engine.Image) (string, error) {
+	named, err := reference.ParseNormalizedNamed(want.Ref)
+	if err != nil {
+		return "", providers.Permanent(fmt.Errorf("%s has ref = %q, which is no image: %w", r.Address, want.Ref, err))
+	}
+	digest := ""
+	if prior != nil && prior.Ref == want.Ref {
+		digest = prior.Digest
+	}
+	if digest == "" {
+		if digest, err = dm.resolve(ctx, named); err != nil {
+			return "", err
+		}
+	}
+	ref := pinnedName(named, digest)
+	if err := dm.pull(ctx, ref, want.Platform); err != nil {
+		return "", err
+	}
+	tag := tagOf(d.repository(r.Address), digest)
+	return digest, dm.fault("tag image "+tag, dm.ImageTag(ctx, ref, tag))
+}
+
+func pinnedName(named reference.Named, digest string) string {
+	return reference.FamiliarName(named) + "@" + digest
+}
+
+// resolve asks a registry, from where the engine is, for the digest of an image.
+func (dm *daemon) resolve(ctx context.Context, named reference.Named) (string, error) {
+	if d, ok := named.(reference.Digested); ok {
+		return d.Digest().String(), nil
+	}
+	ref := reference.FamiliarString(reference.TagNameOnly(named))
+	auth, err := registryAuth(ref)
+	if err != nil {
+		return "", providers.Permanent(fmt.Errorf("look up image %s on %s: %w", ref, dm.place, err))
+	}
+	found, err := dm.DistributionInspect(ctx, ref, auth)
+	if err != nil {
+		return "", dm.registryFault("look up image "+ref, err)
+	}
+	return found.Descriptor.Digest.String(), nil
+}
+
+// load loads a saved image, unless the engine has it. Names that the archive gives
+// to it are taken off again if they are new: they are nobody's.
+func (d *Docker) load(ctx context.Context, dm *daemon, r providers.Ref, want engine.Image, digest string) error {
+	tag := tagOf(d.repository(r.Address), digest)
+	if there, err := dm.has(ctx, tag); there || err != nil {
+		return err
+	}
+	before, err := dm.tags(ctx, filters.NewArgs())
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(d.path(want.Archive))
+	if err != nil {
+		return providers.Permanent(err)
+	}
+	defer f.Close()
+	loaded, err := dm.loadFrom(ctx, f, want.Archive)
+	if err != nil {
+		return err
+	}
+	if err := dm.ImageTag(ctx, loaded, tag); err != nil {
+		return dm.fault("tag image "+tag, err)
+	}
+	if !strings.HasPrefix(loaded, "sha256:") && !slices.Contains(before, loaded) {
+		return dm.untag(ctx, loaded)
+	}
+	return nil
+}
+
+// loadFrom streams a saved image into an engine and returns what it is called.
+func (dm *daemon) loadFrom(ctx context.Context, tar io.Reader, what string) (string, error) {
+	resp, err := dm.ImageLoad(ctx, tar, client.ImageLoadWithQuiet(true))
+	if err != nil {
+		return "", dm.fault("load image "+what, err)
+	}
+	text, err := follow(resp.Body)
+	if err != nil {
+		return "", dm.fault("load image "+what, err)
+	}
+	for line := range strings.Lines(text) {
+		for _, said := range []string{"Loaded image: ", "Loaded image ID: "} {
+			if name, ok := strings.CutPrefix(strings.TrimSpace(line), said); ok {
+				return name, nil
+			}
+		}
+	}
+	return "", providers.Permanent(fmt.Errorf("load image %s on %s: there is no image in it: write one with 'docker save -o FILE IMAGE'", what, dm.place))
+}
+
+// tags lists the names of images.
+func (dm *daemon) tags(ctx context.Context, pick filters.Args) ([]string, error) {
+	list, err := dm.ImageList(ctx, image.ListOptions{Filters: pick})
+	if err != nil {
+		return nil, dm.fault("list images", err)
+	}
+	var all []string
+	for _, i := range list {
+		all = append(all, i.RepoTags...)
+	}
+	return all, nil
+}
+
+// readImage looks for an image and at what it was made from: a context that has
+// changed makes another image, known by its name beforehand.
+func (d *Docker) readImage(ctx context.Context, r providers.Ref, known engine.Image) (engine.Image, providers.Status, error) {
+	all, err := d.candidates(known.Host.ID)
+	if err != nil {
+		return known, providers.Status{}, err
+	}
+	repo := d.repository(r.Address)
+	for _, dm := range all {
+		tags, err := dm.tags(ctx, filters.NewArgs(filters.Arg("reference", repo)))
+		if err != nil {
+			return known, providers.Status{}, err
+		}
+		if len(tags) == 0 || known.ID != "" && !slices.Contains(tags, known.ID) {
+			continue
+		}
+		if known.Host.ID == "" {
+			known.Host.ID = dm.id
+		}
+		if known.ID == "" {
+			known.ID = tags[0] // after a crash
+		}
+		d.keep(r.Address, known.ID)
+		return d.compareSource(r, known)
+	}
+	return known, providers.Status{Presence: engine.Gone, Why: "its engine does not have it"}, nil
+}
+
+func (d *Docker) compareSource(r providers.Ref, known engine.Image) (engine.Image, providers.Status, error) {
+	digest, err := d.sourceDigest(known)
+	if err != nil || digest == "" {
+		return known, providers.Status{}, nil // what was made of it is there all the same
+	}
+	tag := tagOf(d.repository(r.Address), digest)
+	if tag == known.ID {
+		known.Digest = digest
+		return known, providers.Status{}, nil
+	}
+	known.ID, known.Digest = tag, digest
+	return known, providers.Status{Presence: engine.Down, Why: "what it is made from has changed"}, nil
+}
+
+// removeImage takes our name off an image, and the image away if it has no other.
+func (d *Docker) removeImage(ctx context.Context, r providers.Ref, known engine.Image) error {
+	all, err := d.candidates(known.Host.ID)
+	if err != nil {
+		return err
+	}
+	for _, dm := range all {
+		tags, err := dm.tags(ctx, filters.NewArgs(filters.Arg("reference", d.repository(r.Address))))
+		if err != nil {
+			return err
+		}
+		for _, tag := range tags {
+			if d.isCurrent(r.Address, tag, known.ID) {
+				continue
+			}
+			if err := dm.untag(ctx, tag); err != nil {
+				return err
+			}
+		}
+		if named, err := reference.ParseNormalizedNamed(known.Ref); err == nil && known.Digest != "" {
+			// What the pull itself left; whoever else uses it keeps it.
+			dm.ImageRemove(ctx, pinnedName(named, known.Digest), image.RemoveOptions{PruneChildren: true})
+		}
+	}
+	return nil
+}
+
+// isCurrent reports whether a later generation of an image has the same content as
+// the one that is removed, or another that is to stay.
+func (d *Docker) isCurrent(a engine.Address, tag, removed string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := d.current[d.repository(a)]
+	return now != "" && tag == now && now != removed
+}
+
+// untag takes a name off an image. One that a container uses stays until that is
+// gone.
+func (dm *daemon) untag(ctx context.Context, tag string) error {
+	_, err := dm.ImageRemove(ctx, tag, image.RemoveOptions{PruneChildren: true})
+	if err == nil || errdefs.IsNotFound(err) {
+		return nil
+	}
+	return dm.fault("remove image "+tag, err)
+}
+
+// sweepImages removes the former contents of images that were made or seen, as far
+// as no container uses them any more.
+func (d *Docker) sweepImages(ctx context.Context, dm *daemon) error {
+	d.mu.Lock()
+	current := map[string]string{}
+	for repo, tag := range d.current {
+		current[repo] = tag
+	}
+	d.mu.Unlock()
+	var errs []error
+	for repo, now := range current {
+		tags, err := dm.tags(ctx, filters.NewArgs(filters.Arg("reference", repo)))
+		errs = append(errs, err)
+		for _, tag := range tags {
+			if tag == now {
+				continue
+			}
+			if err := dm.untag(ctx, tag); err != nil && !errdefs.IsConflict(err) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
