@@ -1,5 +1,7 @@
 # make demo   build, apply examples/two-tier.hcl for real, and send it some load
 # make test   everything that CI runs: vet, format, lint, tests under the race detector
+# make lab    a shell beside a container engine of its own; CMD='...' runs that instead
+# make live   the tests that need such an engine, all of them: kill -9 at every point
 # make build  bin/flowctl and bin/flowctl-demo
 # make bench  the figures of docs/benchmarks.md, on this machine
 
@@ -8,7 +10,7 @@ SPEC    ?= examples/two-tier.hcl
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS := -s -w -X main.release=$(VERSION)
 
-.PHONY: build demo demo-down test race lint fmt bench docs golden clean
+.PHONY: build demo demo-down test race lab live lint fmt bench docs golden clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/flowctl ./cmd/flowctl
@@ -28,6 +30,20 @@ demo-down: build
 	bin/flowctl destroy -auto-approve $(SPEC)
 
 test: lint race
+	@hack/lab $(MAKE) --no-print-directory with-engine || { test $$? = 75 && echo "the tests with containers were skipped"; }
+
+# What needs a container engine, in hack/lab. Tests skip it elsewhere.
+.PHONY: with-engine
+with-engine:
+	$(GO) test $$(command -v gcc >/dev/null && echo -race) -timeout 20m ./providers/docker
+	$(GO) test $$(command -v gcc >/dev/null && echo -race) -timeout 20m -run TestDocker ./cmd/flowctl
+
+lab:
+	hack/lab $(or $(CMD),$(or $(SHELL),bash))
+
+live:
+	FLOWCTL_TEST_EVERY_POINT=1 hack/lab $(GO) test -count=1 -timeout 1h ./providers/docker
+	FLOWCTL_TEST_EVERY_POINT=1 hack/lab $(GO) test -count=1 -timeout 1h -run TestDocker ./cmd/flowctl
 
 # The race detector needs a C compiler; hack/setup installs one where it may.
 race:

@@ -40,7 +40,9 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		os.Chmod(dir, 0o755)
-		if out, err := osexec.Command("go", "build", "-o", dir+"/flowctl-demo", "../../examples/demo").CombinedOutput(); err != nil {
+		build := osexec.Command("go", "build", "-o", dir+"/flowctl-demo", "../../examples/demo")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // it is also put into images without a libc
+		if out, err := build.CombinedOutput(); err != nil {
 			panic(fmt.Sprintf("build the demo: %v\n%s", err, out))
 		}
 		demoDir = dir

@@ -1,10 +1,11 @@
 package docker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
 	"sync"
 
 	"github.com/docker/docker/api/types/filters"
@@ -31,7 +32,7 @@ type Docker struct {
 
 	mu      sync.Mutex
 	daemons map[string]*daemon // by host id
-	current map[string]string  // the tag of each image that was made or seen, by repository
+	current map[string]content // of each image that was made or seen, by repository
 	pulls   map[string]*pull   // under way
 
 	meter meter
@@ -54,7 +55,7 @@ var (
 
 // New returns the provider. No engine is asked anything before the first call.
 func New(s providers.Settings) *Docker {
-	d := &Docker{settings: s, daemons: map[string]*daemon{}, current: map[string]string{}, pulls: map[string]*pull{}}
+	d := &Docker{settings: s, daemons: map[string]*daemon{}, current: map[string]content{}, pulls: map[string]*pull{}}
 	d.Native = &providers.Native{Name: s.Name, Kinds: map[engine.Kind]providers.Resource{
 		engine.KindHost: providers.Of[engine.Host]{
 			ReadFn: d.readHost, ApplyFn: d.applyHost, DeleteFn: d.removeHost, CheckFn: d.checkHost,
@@ -93,13 +94,20 @@ const (
 	labelGeneration = "flowctl.generation"
 	labelOperation  = "flowctl.operation"
 	labelMachine    = "flowctl.machine" // the host's address
+	labelState      = "flowctl.state"   // whose state tells of it
 )
 
 func (d *Docker) labels(r providers.Ref, machine string) map[string]string {
 	return map[string]string{
 		labelFlow: d.settings.Flow, labelAddress: r.Address.String(), labelGeneration: fmt.Sprint(r.Gen),
-		labelOperation: r.Operation, labelMachine: machine,
+		labelOperation: r.Operation, labelMachine: machine, labelState: d.state(),
 	}
+}
+
+// state tells the states of flows apart that have the same name: by where they are.
+func (d *Docker) state() string {
+	host, _ := os.Hostname()
+	return short(hashOf(host, d.settings.Dir))
 }
 
 // labelled picks what carries the flow's label and others.
@@ -111,18 +119,37 @@ func (d *Docker) labelled(more ...string) filters.Args {
 	return f
 }
 
-// owned checks that something that has the name we want to give is what the same
-// operation made before, or any operation if r names none. What another operation made is not ours to take: the
-// state does not know of it, so perhaps another flow of that name does.
-func (d *Docker) owned(what, name string, labels map[string]string, r providers.Ref) error {
-	if labels[labelFlow] == d.settings.Flow && labels[labelAddress] == r.Address.String() && (r.Operation == "" || labels[labelOperation] == r.Operation) {
-		return nil
+// ownership says whose something is that has the name we want to give.
+type ownership int
+
+const (
+	foreign ownership = iota // the state does not know it, so perhaps another flow's does
+	same                     // what the same operation made before
+	stray                    // what an operation of ours made that had been given up
+)
+
+// whose reads it off labels. An engine goes on with what it was asked for when
+// flowctl is killed, so that something may appear after the next run has looked.
+func (d *Docker) whose(labels map[string]string, r providers.Ref) ownership {
+	switch {
+	case labels[labelFlow] != d.settings.Flow || labels[labelAddress] != r.Address.String() || labels[labelGeneration] != strconv.Itoa(r.Gen):
+		return foreign
+	case labels[labelOperation] == r.Operation:
+		return same
+	case labels[labelState] == d.state():
+		return stray
+	default:
+		return foreign
 	}
+}
+
+// taken is the error for a name that something foreign has.
+func taken(what, name string, labels map[string]string) error {
 	whose := "nobody's that flowctl knows of"
 	if f := labels[labelFlow]; f != "" {
-		whose = fmt.Sprintf("of %s in a flow %q, made by operation %s", labels[labelAddress], f, cmp.Or(labels[labelOperation], "?"))
+		whose = fmt.Sprintf("of %s in a flow %q whose state is elsewhere", labels[labelAddress], f)
 	}
-	return providers.Permanent(fmt.Errorf("there is a %s named %s already, %s, and the state does not know it: "+
+	return providers.Permanent(fmt.Errorf("there is a %s named %s already, %s: "+
 		"remove it, put it under this flow with 'flowctl state import', or give one of two flows of this name another", what, name, whose))
 }
 

@@ -18,7 +18,7 @@ func (d *Docker) hostNetwork(host engine.Address) string {
 	return d.settings.Flow + ".host-" + providers.Name(host, 1)
 }
 
-func (d *Docker) checkHost(_ context.Context, a engine.Address, want engine.Host, _ *engine.Host) engine.Diagnostics {
+func (d *Docker) checkHost(_ context.Context, a engine.Address, want engine.Host, prior *engine.Host) engine.Diagnostics {
 	if _, err := d.hostID(a, want); err != nil {
 		return engine.Diagnostics{{Summary: "Container engine not usable", Address: a, Detail: fmt.Sprintf("%s: %s.", a, err)}}
 	}
@@ -31,12 +31,12 @@ func (d *Docker) readHost(ctx context.Context, r providers.Ref, known engine.Hos
 		return known, providers.Status{}, err
 	}
 	for _, dm := range all {
-		net, err := dm.NetworkInspect(ctx, d.hostNetwork(r.Address), network.InspectOptions{})
-		if errdefs.IsNotFound(err) {
-			continue
-		}
+		net, there, err := dm.network(ctx, d.hostNetwork(r.Address))
 		if err != nil {
-			return known, providers.Status{}, dm.fault("look for the flow's network", err)
+			return known, providers.Status{}, err
+		}
+		if !there {
+			continue
 		}
 		return known, providers.Status{}, d.fillHost(ctx, dm, net, &known)
 	}
@@ -80,10 +80,7 @@ func (d *Docker) applyHost(ctx context.Context, r providers.Ref, want engine.Hos
 		return want, false, err
 	}
 	opts := network.CreateOptions{Driver: "bridge", Labels: d.labels(r, r.Address.String())}
-	if prior != nil {
-		r.Operation = ""
-	}
-	net, err := d.ensureNetwork(ctx, dm, d.hostNetwork(r.Address), r, opts)
+	net, err := d.ensureNetwork(ctx, dm, d.hostNetwork(r.Address), prior != nil, opts)
 	if err != nil {
 		return want, false, err
 	}

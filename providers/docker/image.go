@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -85,15 +86,24 @@ func (d *Docker) applyImage(ctx context.Context, r providers.Ref, want engine.Im
 		return want, false, err
 	}
 	want.ID, want.Digest = tagOf(d.repository(r.Address), digest), digest
-	d.keep(r.Address, want.ID)
+	d.keep(r, want.ID)
 	return want, true, nil
 }
 
-// keep notes which content of an image is the one to keep.
-func (d *Docker) keep(a engine.Address, tag string) {
+// content is what one generation of an image is.
+type content struct {
+	tag string
+	gen int
+}
+
+// keep notes which content of an image is the one to keep: that of its latest
+// generation.
+func (d *Docker) keep(r providers.Ref, tag string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.current[d.repository(a)] = tag
+	if now := d.current[d.repository(r.Address)]; r.Gen >= now.gen {
+		d.current[d.repository(r.Address)] = content{tag, r.Gen}
+	}
 }
 
 // has reports whether an engine has an image.
@@ -276,7 +286,7 @@ func (d *Docker) readImage(ctx context.Context, r providers.Ref, known engine.Im
 		if known.ID == "" {
 			known.ID = tags[0] // after a crash
 		}
-		d.keep(r.Address, known.ID)
+		d.keep(r, known.ID)
 		return d.compareSource(r, known)
 	}
 	return known, providers.Status{Presence: engine.Gone, Why: "its engine does not have it"}, nil
@@ -307,15 +317,18 @@ func (d *Docker) removeImage(ctx context.Context, r providers.Ref, known engine.
 		if err != nil {
 			return err
 		}
+		kept := false
 		for _, tag := range tags {
-			if d.isCurrent(r.Address, tag, known.ID) {
+			if d.isCurrent(r, tag) {
+				kept = true
 				continue
 			}
-			if err := dm.untag(ctx, tag); err != nil {
+			// An earlier content that something still uses goes with the next sweep.
+			if err := dm.untag(ctx, tag); err != nil && (tag == known.ID || !errdefs.IsConflict(err)) {
 				return err
 			}
 		}
-		if named, err := reference.ParseNormalizedNamed(known.Ref); err == nil && known.Digest != "" {
+		if named, err := reference.ParseNormalizedNamed(known.Ref); err == nil && known.Digest != "" && !kept {
 			// What the pull itself left; whoever else uses it keeps it.
 			dm.ImageRemove(ctx, pinnedName(named, known.Digest), image.RemoveOptions{PruneChildren: true})
 		}
@@ -323,13 +336,13 @@ func (d *Docker) removeImage(ctx context.Context, r providers.Ref, known engine.
 	return nil
 }
 
-// isCurrent reports whether a later generation of an image has the same content as
-// the one that is removed, or another that is to stay.
-func (d *Docker) isCurrent(a engine.Address, tag, removed string) bool {
+// isCurrent reports whether a later generation of an image has that content, so
+// that the end of an earlier one must not take it away.
+func (d *Docker) isCurrent(r providers.Ref, tag string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := d.current[d.repository(a)]
-	return now != "" && tag == now && now != removed
+	now := d.current[d.repository(r.Address)]
+	return now.tag == tag && now.gen > r.Gen
 }
 
 // untag takes a name off an image. One that a container uses stays until that is
@@ -346,17 +359,14 @@ func (dm *daemon) untag(ctx context.Context, tag string) error {
 // as no container uses them any more.
 func (d *Docker) sweepImages(ctx context.Context, dm *daemon) error {
 	d.mu.Lock()
-	current := map[string]string{}
-	for repo, tag := range d.current {
-		current[repo] = tag
-	}
+	current := maps.Clone(d.current)
 	d.mu.Unlock()
 	var errs []error
 	for repo, now := range current {
 		tags, err := dm.tags(ctx, filters.NewArgs(filters.Arg("reference", repo)))
 		errs = append(errs, err)
 		for _, tag := range tags {
-			if tag == now {
+			if tag == now.tag {
 				continue
 			}
 			if err := dm.untag(ctx, tag); err != nil && !errdefs.IsConflict(err) {

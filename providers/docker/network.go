@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/network"
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
@@ -19,20 +21,68 @@ func (d *Docker) checkNetwork(_ context.Context, a engine.Address, want engine.N
 	return nil
 }
 
-// ensureNetwork makes a network, or finds the one that the same operation made.
-func (d *Docker) ensureNetwork(ctx context.Context, dm *daemon, name string, r providers.Ref, opts network.CreateOptions) (network.Inspect, error) {
-	_, made := dm.NetworkCreate(ctx, name, opts)
-	if made != nil && !errdefs.IsConflict(made) {
-		return network.Inspect{}, dm.fault("make network "+name, made)
-	}
-	net, err := dm.NetworkInspect(ctx, name, network.InspectOptions{})
+// ensureNetwork makes a network, or finds the one that is there. One that the state
+// knows is ours, whatever its labels say.
+func (d *Docker) ensureNetwork(ctx context.Context, dm *daemon, name string, known bool, opts network.CreateOptions) (network.Inspect, error) {
+	net, there, err := dm.network(ctx, name)
 	if err != nil {
-		return net, dm.fault("look at network "+name, cmp.Or(made, err))
+		return net, err
 	}
-	if made != nil {
-		return net, d.owned("network", name, net.Labels, r)
+	if !there {
+		if _, err := dm.NetworkCreate(ctx, name, opts); err != nil && !errdefs.IsConflict(err) {
+			return net, dm.fault("make network "+name, err)
+		}
+		if net, there, err = dm.network(ctx, name); err != nil {
+			return net, err
+		}
 	}
-	return net, nil
+	switch {
+	case !there:
+		return net, providers.Passing(fmt.Errorf("network %s on %s was made, but is gone", name, dm.place))
+	case !known && net.Labels[labelState] != d.state():
+		return net, taken("network", name, net.Labels)
+	default:
+		return net, nil
+	}
+}
+
+// network finds a network by its name. Names of networks are not unique: an engine
+// that is asked twice at a time makes two, which happens when flowctl is killed
+// while it asks. All but one are removed then, since containers could not join
+// either by name.
+func (dm *daemon) network(ctx context.Context, name string) (net network.Inspect, there bool, err error) {
+	list, err := dm.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(filters.Arg("name", name))})
+	if err != nil {
+		return net, false, dm.fault("look for network "+name, err)
+	}
+	var all []network.Inspect
+	for _, n := range list {
+		if n.Name != name { // the filter takes parts of names, too
+			continue
+		}
+		n, err := dm.NetworkInspect(ctx, n.ID, network.InspectOptions{})
+		if err != nil && !errdefs.IsNotFound(err) {
+			return net, false, dm.fault("look at network "+name, err)
+		}
+		if err == nil {
+			all = append(all, n)
+		}
+	}
+	if len(all) == 0 {
+		return net, false, nil
+	}
+	slices.SortFunc(all, func(a, b network.Inspect) int {
+		return cmp.Or(cmp.Compare(len(b.Containers), len(a.Containers)), a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
+	})
+	for _, n := range all[1:] {
+		if n.Labels[labelFlow] == "" {
+			return net, false, taken("network", name, n.Labels)
+		}
+		if err := dm.NetworkRemove(ctx, n.ID); err != nil && !errdefs.IsNotFound(err) {
+			return net, false, dm.fault("remove the double of network "+name, err)
+		}
+	}
+	return all[0], true, nil
 }
 
 func (d *Docker) applyNetwork(ctx context.Context, r providers.Ref, want engine.Network, prior *engine.Network) (engine.Network, bool, error) {
@@ -48,7 +98,7 @@ func (d *Docker) applyNetwork(ctx context.Context, r providers.Ref, want engine.
 		opts.IPAM = &network.IPAM{Driver: "default", Config: []network.IPAMConfig{{Subnet: want.CIDR}}}
 	}
 	name := d.name(r.Address, r.Gen)
-	if _, err := d.ensureNetwork(ctx, dm, name, r, opts); err != nil {
+	if _, err := d.ensureNetwork(ctx, dm, name, false, opts); err != nil {
 		return want, false, err
 	}
 	want.ID = name
@@ -62,12 +112,12 @@ func (d *Docker) readNetwork(ctx context.Context, r providers.Ref, known engine.
 	}
 	name := d.name(r.Address, r.Gen)
 	for _, dm := range all {
-		net, err := dm.NetworkInspect(ctx, name, network.InspectOptions{})
-		if errdefs.IsNotFound(err) {
-			continue
-		}
+		net, there, err := dm.network(ctx, name)
 		if err != nil {
-			return known, providers.Status{}, dm.fault("look for network "+name, err)
+			return known, providers.Status{}, err
+		}
+		if !there {
+			continue
 		}
 		known.ID, known.Host.ID = name, dm.hostOf(net.Labels)
 		return known, providers.Status{}, nil
@@ -82,7 +132,14 @@ func (d *Docker) removeNetwork(ctx context.Context, r providers.Ref, known engin
 	}
 	name := d.name(r.Address, r.Gen)
 	for _, dm := range all {
-		if err := dm.NetworkRemove(ctx, name); err != nil && !errdefs.IsNotFound(err) {
+		net, there, err := dm.network(ctx, name)
+		if err != nil {
+			return err
+		}
+		if !there {
+			continue
+		}
+		if err := dm.NetworkRemove(ctx, net.ID); err != nil && !errdefs.IsNotFound(err) {
 			return dm.fault("remove network "+name, err)
 		}
 	}

@@ -1,7 +1,10 @@
 package docker
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"hash/fnv"
 
 	"github.com/containerd/errdefs"
@@ -61,27 +64,27 @@ func (d *Docker) launch(ctx context.Context, dm *daemon, r providers.Ref, want e
 // create makes a replica's container, or finds the one that the same operation
 // made, and puts its files in.
 func (d *Docker) create(ctx context.Context, dm *daemon, r providers.Ref, want engine.Replica, b blueprint) error {
-	made := func() error {
+	for try := 0; ; try++ {
 		_, err := dm.ContainerCreate(ctx, b.config, b.host, b.network, nil, b.name)
-		return err
-	}
-	err := made()
-	if errdefs.IsNotFound(err) && missingImage(err) {
-		if err := d.fetch(ctx, dm, want.Image); err != nil {
-			return err
+		switch {
+		case try > 2:
+		case missingImage(err):
+			if err := d.fetch(ctx, dm, want.Image); err != nil {
+				return err
+			}
+			continue
+		case errdefs.IsConflict(err):
+			if err = d.makeWay(ctx, dm, r, b.name); errors.Is(err, errAway) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
 		}
-		err = made()
-	}
-	if errdefs.IsConflict(err) {
-		c, look := dm.ContainerInspect(ctx, b.name)
-		if look != nil {
+		if err != nil {
 			return dm.fault("make container "+b.name, err)
 		}
-		if err := d.owned("container", b.name, c.Config.Labels, r); err != nil {
-			return err
-		}
-	} else if err != nil {
-		return dm.fault("make container "+b.name, err)
+		break
 	}
 	if len(want.Files) == 0 {
 		return nil
@@ -92,4 +95,27 @@ func (d *Docker) create(ctx context.Context, dm *daemon, r providers.Ref, want e
 	}
 	err = dm.CopyToContainer(ctx, b.name, "/", files, container.CopyToContainerOptions{})
 	return dm.fault("put files into container "+b.name, err)
+}
+
+// errAway says that nothing has a container's name any more.
+var errAway = errors.New("out of the way")
+
+// makeWay looks at what has a container's name: what this operation made stays,
+// and what one made that was given up goes, since it may have been made otherwise.
+func (d *Docker) makeWay(ctx context.Context, dm *daemon, r providers.Ref, name string) error {
+	c, err := dm.ContainerInspect(ctx, name)
+	if errdefs.IsNotFound(err) { // it is only just being made, or removed
+		return providers.Passing(fmt.Errorf("the name %s on %s is taken by a container that is not there yet", name, dm.place))
+	}
+	if err != nil {
+		return dm.fault("look at container "+name, err)
+	}
+	switch d.whose(c.Config.Labels, r) {
+	case same:
+		return nil
+	case stray:
+		return cmp.Or(dm.remove(ctx, c.ID), errAway)
+	default:
+		return taken("container", name, c.Config.Labels)
+	}
 }

@@ -182,7 +182,7 @@ func (l *Local) readHost(ctx context.Context, r providers.Ref, known engine.Host
 		return known, status, err
 	}
 	known.CPUs, known.Memory, known.Slots = m.CPUs, engine.Size(m.MemoryBytes), m.Slots
-	known.ID, known.Address = machineID(r.Address, r.Gen), m.Host
+	known.ID, known.Address, known.Gateway = machineID(r.Address, r.Gen), m.Host, m.Host
 	return known, status, nil
 }
 
@@ -201,7 +201,7 @@ func (l *Local) applyHost(ctx context.Context, r providers.Ref, want engine.Host
 	if err != nil {
 		return want, false, err
 	}
-	want.ID, want.Address = machineID(r.Address, r.Gen), m.Host
+	want.ID, want.Address, want.Gateway = machineID(r.Address, r.Gen), m.Host, m.Host
 	return want, true, nil
 }
 

@@ -57,7 +57,7 @@ func (l *Local) checkReplica(_ context.Context, a engine.Address, want engine.Re
 	if want.Exec[0] == "" { // not known yet
 		return nil
 	}
-	var diags engine.Diagnostics
+	diags := onlyInContainers(a, want)
 	if _, err := l.find(want.Exec[0]); err != nil {
 		diags = append(diags, engine.Diagnostic{Summary: "Program not found", Address: a, Detail: l.notFound(a, want.Exec[0], err)})
 	}
@@ -66,6 +66,35 @@ func (l *Local) checkReplica(_ context.Context, a engine.Address, want engine.Re
 			diags = append(diags, engine.Diagnostic{Summary: "Working directory not found", Address: a,
 				Detail: fmt.Sprintf("%s is to run in %s, which is no folder. Make it, or leave working_dir out: each replica has a folder of its own.", a.Group(), dir)})
 		}
+	}
+	return diags
+}
+
+// onlyInContainers refuses what a program would miss outside of a container, and
+// says what has no effect there: a spec for both is to run here, too.
+func onlyInContainers(a engine.Address, want engine.Replica) engine.Diagnostics {
+	var missed, idle []string
+	note := func(list *[]string, set bool, name string) {
+		if set {
+			*list = append(*list, name)
+		}
+	}
+	note(&missed, len(want.Files) > 0, "file")
+	note(&missed, len(want.Volumes) > 0, "volume")
+	note(&missed, want.Network.ID != "", "network")
+	note(&idle, want.User != "", "user")
+	note(&idle, want.ReadOnly, "read_only")
+	note(&idle, len(want.CapDrop) > 0, "cap_drop")
+	note(&idle, want.Restart != "" && want.Restart != "always", "restart")
+	note(&idle, want.Log != nil, "log")
+	var diags engine.Diagnostics
+	if len(missed) > 0 {
+		diags = append(diags, engine.Diagnostic{Summary: "Not possible without a container", Address: a,
+			Detail: fmt.Sprintf("%s has %s, but its machine is of the local provider, which runs programs and no containers. Put it on a host of a container engine, or tell the program by env and exec what it needs.", a.Group(), strings.Join(missed, ", "))})
+	}
+	if len(idle) > 0 {
+		diags = append(diags, engine.Diagnostic{Severity: engine.Warning, Summary: "No effect without a container", Address: a,
+			Detail: fmt.Sprintf("%s has %s, which the local provider ignores: it runs programs as the user who runs flowctl, and starts them again when they end.", a.Group(), strings.Join(idle, ", "))})
 	}
 	return diags
 }
@@ -88,10 +117,12 @@ func (l *Local) workingDir(r engine.Replica) string {
 	return filepath.Join(l.settings.SpecDir, r.WorkingDir)
 }
 
-// refineReplica knows that the image and the container's port mean nothing here,
-// so that changing them restarts nobody.
+// idleHere are attributes that mean something to containers only.
+var idleHere = []string{"image", "port", "user", "read_only", "cap_drop", "restart", "log"}
+
+// refineReplica knows what means nothing here, so that changing it restarts nobody.
 func refineReplica(p engine.Proposal) engine.Proposal {
-	p.ReplacePaths = slices.DeleteFunc(slices.Clone(p.ReplacePaths), func(name string) bool { return name == "image" || name == "port" })
+	p.ReplacePaths = slices.DeleteFunc(slices.Clone(p.ReplacePaths), func(name string) bool { return slices.Contains(idleHere, name) })
 	return p
 }
 
