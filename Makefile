@@ -39,7 +39,7 @@ with-engine:
 	$(GO) test $$(command -v gcc >/dev/null && echo -race) -timeout 20m -run TestDocker ./cmd/flowctl
 
 lab:
-	hack/lab $(or $(CMD),$(or $(SHELL),bash))
+	hack/lab $(or $(CMD),bash)
 
 live:
 	FLOWCTL_TEST_EVERY_POINT=1 hack/lab $(GO) test -count=1 -timeout 1h ./providers/docker
