@@ -226,7 +226,7 @@ type Queue struct {
 type FrontTimeout struct {
 	Connect Duration `flow:"connect" min:"1ms" default:"2s" doc:"To reach a backend."`
 	Header  Duration `flow:"header" min:"0s" default:"1m" doc:"From the request's end to the answer's header."`
-	Idle    Duration `flow:"idle" min:"1s" default:"1m30s" doc:"Between two requests on one connection, and between two pieces of a stream."`
+	Idle    Duration `flow:"idle" min:"1s" default:"1m30s" doc:"How long a connection may rest between two requests, and a body or an answer stand still. Streams (WebSocket, server-sent events, gRPC, TCP) may for 10 minutes."`
 	Total   Duration `flow:"total" min:"0s" default:"0s" doc:"The whole request; 0 means no limit."`
 }
 
