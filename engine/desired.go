@@ -13,11 +13,27 @@ type Desired struct {
 	Description string
 	Dir         string // the spec's folder, absolute; relative paths in the spec start here
 	Parallelism int    // 0 if the spec says nothing
+	Limits      Limits
 	Decls       []Decl // each after those that it needs
 	Machines    []MachineGroup
 	Functions   []FunctionGroup
 	Outputs     []OutputDecl
 	Providers   []Setting
+}
+
+// Limits bound what runs at once besides the flow's parallelism; 0 or a missing
+// entry means no bound.
+type Limits struct {
+	Provision int            `flow:"provision" min:"1" max:"1000" doc:"Tasks of the provision phase."`
+	Deploy    int            `flow:"deploy" min:"1" max:"1000" doc:"Tasks of the deploy phase."`
+	Stitch    int            `flow:"stitch" min:"1" max:"1000" doc:"Tasks of the stitch phase."`
+	Tune      int            `flow:"tune" min:"1" max:"1000" doc:"Tasks of the tune phase."`
+	Providers map[string]int `flow:"providers" doc:"Tasks by provider, such as { local = 4 }."`
+}
+
+// Phases are the limits by phase.
+func (l Limits) Phases() map[Phase]int {
+	return map[Phase]int{Provision: l.Provision, Deploy: l.Deploy, Stitch: l.Stitch, Tune: l.Tune}
 }
 
 // Decl declares one resource, or one group of instances that differ only in

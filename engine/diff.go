@@ -76,6 +76,17 @@ func Unmark(v cty.Value) (bare cty.Value, sensitive []string) {
 	return bare, slices.Compact(sensitive)
 }
 
+// Hides lists what is never shown of a resource whose given attributes are
+// sensitive: these, and a task's output, which may repeat them.
+func Hides(k Kind, sensitive []string) []string {
+	if k != KindTask || len(sensitive) == 0 || slices.Contains(sensitive, "output") {
+		return sensitive
+	}
+	all := append(slices.Clone(sensitive), "output")
+	slices.Sort(all)
+	return all
+}
+
 // pathName writes a path as "env.TOKEN"; deeper ones end at the second step.
 func pathName(p cty.Path) string {
 	first, _ := p[0].(cty.GetAttrStep)

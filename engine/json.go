@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/big"
 	"slices"
+	"strconv"
 
 	"github.com/zclconf/go-cty/cty"
 )
@@ -72,7 +74,7 @@ func appendValue(b []byte, v cty.Value) ([]byte, error) {
 	case t == cty.String:
 		return appendString(b, v.AsString()), nil
 	case t == cty.Number:
-		return v.AsBigFloat().Append(b, 'f', -1), nil
+		return AppendNumber(b, v.AsBigFloat()), nil
 	case t == cty.Bool:
 		if v.True() {
 			return append(b, "true"...), nil
@@ -190,4 +192,13 @@ func listOf(x []any, t cty.Type) (cty.Value, error) {
 		vals[i] = v
 	}
 	return cty.ListVal(vals), nil
+}
+
+// AppendNumber writes a number as decimal digits, without an exponent. Whole
+// ones, which most are, are a hundred times cheaper than what big.Float does.
+func AppendNumber(b []byte, f *big.Float) []byte {
+	if n, accuracy := f.Int64(); accuracy == big.Exact && (n != 0 || !f.Signbit()) {
+		return strconv.AppendInt(b, n, 10)
+	}
+	return f.Append(b, 'f', -1)
 }

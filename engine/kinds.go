@@ -267,14 +267,14 @@ type FrontendRetry struct {
 // Queue holds requests that no backend can take.
 type Queue struct {
 	Size    int      `flow:"size" min:"0" max:"1000000" default:"1024" doc:"The most requests that wait."`
-	Timeout Duration `flow:"timeout" min:"0s" default:"5s" doc:"The longest that one waits."`
+	Timeout Duration `flow:"timeout" min:"1ms" default:"5s" doc:"The longest that one waits."`
 }
 
 // FrontTimeout limits the parts of a request.
 type FrontTimeout struct {
 	Connect Duration `flow:"connect" min:"1ms" default:"2s" doc:"To reach a backend."`
-	Header  Duration `flow:"header" min:"0s" default:"1m" doc:"From the request's end to the answer's header."`
-	Idle    Duration `flow:"idle" min:"1s" default:"1m30s" doc:"Between two requests on one connection, and between two pieces of a stream."`
+	Header  Duration `flow:"header" min:"1ms" default:"1m" doc:"From the request's end to the answer's header."`
+	Idle    Duration `flow:"idle" min:"1s" default:"1m30s" doc:"How long a connection may rest between two requests, and a body or an answer stand still. Streams (WebSocket, server-sent events, gRPC, TCP) may for 10 minutes."`
 	Total   Duration `flow:"total" min:"0s" default:"0s" doc:"The whole request; 0 means no limit."`
 }
 

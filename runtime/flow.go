@@ -81,6 +81,10 @@ func (f *Flow) Plan(ctx context.Context, r Request) (Planned, engine.Diagnostics
 	return p, diags, ctx.Err()
 }
 
+// Values returns what resources are before a plan is carried out, for evaluating
+// expressions.
+func (f *Flow) Values(p Planned) engine.Values { return tasks.NewRunner(p.Plan, f.Providers) }
+
 // observe finds out what there is: first what interrupted runs left, then
 // everything that is recorded.
 func (f *Flow) observe(ctx context.Context, p *Planned) error {

@@ -586,6 +586,15 @@ func flows(t *rapid.T) string {
 	return b.String()
 }
 
+// storeFaults are the ways in which a state fails: those of providers.Faults.
+var storeFaults = []state.Fault{
+	{Err: fmt.Errorf("write the state: %w", context.DeadlineExceeded)},
+	{Err: errors.New("write the state: the file system is away")},
+	{Err: errors.New("write the state: database or disk is full")},
+	{Err: state.ErrFenced},
+	{Err: errors.New("write the state: it took effect, but nobody heard of it"), After: true},
+}
+
 // Any sequence of specs, with faults and deaths in between, ends in the world
 // that the last spec asks for.
 func TestConvergence(t *testing.T) {
@@ -604,6 +613,16 @@ func TestConvergence(t *testing.T) {
 			return providers.Faults[rnd.IntN(len(providers.Faults))]
 		}
 		l.wrap = func(p providers.Provider) providers.Provider { return &providers.Faulty{Provider: p, Pick: pick} }
+		store := &state.Faulty{Store: l.store, Pick: func(string) state.Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			if !chaos || rnd.Float64() > 0.05 {
+				return state.Fault{}
+			}
+			return storeFaults[rnd.IntN(len(storeFaults))]
+		}}
+		l.flow.Store = store
+		l.flow.Journal = func(lease *state.Lease) exec.Journal { return store.Journal(lease) }
 		var text string
 		for range rapid.IntRange(1, 4).Draw(rt, "edits") {
 			text = flows(rt)
@@ -611,11 +630,11 @@ func TestConvergence(t *testing.T) {
 			chaos = rapid.Bool().Draw(rt, "chaos")
 			if deadline := rapid.IntRange(0, 12).Draw(rt, "dies at"); deadline > 0 {
 				l.flow.Journal = func(lease *state.Lease) exec.Journal {
-					return &killer{Journal: l.store.Journal(lease), left: deadline, torn: deadline%2 == 0}
+					return &killer{Journal: store.Journal(lease), left: deadline, torn: deadline%2 == 0}
 				}
 			}
 			l.try(runtime.Request{Desired: d}) // whatever comes of it
-			l.flow.Journal = func(lease *state.Lease) exec.Journal { return l.store.Journal(lease) }
+			l.flow.Journal = func(lease *state.Lease) exec.Journal { return store.Journal(lease) }
 			if o := l.world.Objects(); len(o) > 0 && rapid.Bool().Draw(rt, "drift") {
 				l.world.Vanish(o[rapid.IntRange(0, len(o)-1).Draw(rt, "which")].Address)
 			}

@@ -119,10 +119,8 @@ func (l *loader) checkTCP(inst *instance, f engine.Frontend) {
 	if f.HashKey != "" && f.HashKey != "source" {
 		l.faultOf(inst, b.attribute("hash_key"), "Hash of a TCP frontend", "TCP connections have no path, headers or cookies. Write hash_key = \"source\".")
 	}
-	for _, name := range []string{"sticky", "retry"} {
-		if rng := b.nested(name); rng != b.def {
-			l.warnOf(inst, rng, "Setting without effect", fmt.Sprintf("%s is about HTTP requests, and %s balances TCP connections. Remove the block.", name, inst.addr))
-		}
+	if rng := b.nested("sticky"); rng != b.def {
+		l.warnOf(inst, rng, "Setting without effect", fmt.Sprintf("sticky is about HTTP requests, and %s balances TCP connections. Remove the block.", inst.addr))
 	}
 	for _, name := range []string{"max_header_bytes", "max_body_bytes"} {
 		if b.body.Attributes[name] != nil {

@@ -106,6 +106,9 @@ func facts(d engine.Desired, w world) string {
 	if d.Parallelism != 0 {
 		fmt.Fprintf(&b, " parallelism=%d", d.Parallelism)
 	}
+	if l := d.Limits; l.Phases()[engine.Provision]+l.Phases()[engine.Deploy]+l.Phases()[engine.Stitch]+l.Phases()[engine.Tune]+len(l.Providers) > 0 {
+		fmt.Fprintf(&b, " limits=%v", l)
+	}
 	b.WriteString("\n")
 	for _, p := range d.Providers {
 		fmt.Fprintf(&b, "provider %s%s\n", p.Name, show(p.Config))

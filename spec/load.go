@@ -134,6 +134,8 @@ type flowBlock struct {
 	Description string `flow:"description,meta" doc:"What the flow is for."`
 	Provider    string `flow:"provider,meta" doc:"The provider of everything that names none; local, if not set."`
 	Parallelism int    `flow:"parallelism,meta" min:"1" max:"1000" doc:"How many tasks run at once; 10, if not set. The option -parallelism is stronger."`
+
+	Limits *engine.Limits `flow:"limits,meta" doc:"How many of them of one phase, or on one provider."`
 }
 
 func (l *loader) loadFlow() {
@@ -154,5 +156,8 @@ func (l *loader) loadFlow() {
 	l.desired.Description, l.desired.Parallelism = f.Description, f.Parallelism
 	if f.Provider != "" {
 		l.opts.DefaultProvider = f.Provider
+	}
+	if f.Limits != nil {
+		l.desired.Limits = *f.Limits
 	}
 }

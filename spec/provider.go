@@ -38,6 +38,22 @@ func (l *loader) loadProviders() {
 		l.desired.Providers = append(l.desired.Providers, engine.Setting{Name: name, Config: v})
 	}
 	l.checkDefaultProvider()
+	l.checkLimits()
+}
+
+// checkLimits checks the limits of providers in the flow block.
+func (l *loader) checkLimits() {
+	limits := l.desired.Limits.Providers
+	if len(limits) == 0 {
+		return
+	}
+	where := (&block{body: l.flow.Body, def: l.flow.DefRange()}).nested("limits")
+	for _, name := range slices.Sorted(maps.Keys(limits)) {
+		if n := limits[name]; n < 1 || n > 1000 {
+			l.fault(where, "Invalid value", fmt.Sprintf("The limit of provider %s is %d. Write a whole number from 1 to 1000.", name, n))
+		}
+		l.checkProvider(name, where)
+	}
 }
 
 // checkDefaultProvider checks the provider that the flow block names.

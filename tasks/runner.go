@@ -143,6 +143,7 @@ func (r *Runner) wanted(ctx context.Context, p providers.Provider, c *engine.Cha
 		return w, err
 	}
 	w.value, w.hidden = engine.Unmark(v)
+	w.hidden = engine.Hides(c.Address.Kind, w.hidden)
 	if c.Prior == nil || c.Action == engine.Create {
 		w.value = unfilled(c.Address.Kind, w.value)
 		return w, nil

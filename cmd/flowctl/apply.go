@@ -202,7 +202,8 @@ func (s *session) carryOut(ctx context.Context, l *state.Lease, p runtime.Planne
 	intr := s.app.intr
 	defer intr.graceful(o.Grace)()
 	opts := s.options(command)
-	opts.Limits = exec.Limits{Total: parallelism}
+	limits := p.Request.Desired.Limits
+	opts.Limits = exec.Limits{Total: parallelism, Phases: limits.Phases(), Providers: limits.Providers}
 	opts.Begin, opts.Observe = con.begin, con.event
 	stopNote := context.AfterFunc(ctx, func() {
 		con.note(fmt.Sprintf("Stopping: no further task starts; those that run may take up to %s. Interrupt again to cancel them.", o.Grace))

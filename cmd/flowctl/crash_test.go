@@ -88,7 +88,7 @@ func (f flowctl) write(version string) {
 // run runs a command, killed at a point if that is not 0, and returns what it
 // printed and whether it was killed.
 func (f flowctl) run(point int, args ...string) (out string, killed bool, err error) {
-	cmd := osexec.Command("flowctl", args...)
+	cmd := osexec.Command(filepath.Join(plainDir, "flowctl"), args...)
 	cmd.Dir = f.dir
 	cmd.Env = append(os.Environ(), "PATH="+demoDir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	if point > 0 {
@@ -188,8 +188,8 @@ func (f flowctl) gone(point int) {
 }
 
 // loopPoints kills a command at point 1, 2, 3 … until it survives, has check look
-// at each wreck, and returns how many points there were. To share the work among
-// cores, part i of n takes every n-th point.
+// at each wreck, and returns how many points there were. Part i of n takes
+// every n-th point: much of the time is waiting for processes to begin and end.
 func loopPoints(t *testing.T, least int, once func(t *testing.T, point int) (killed bool)) {
 	const parts = 2
 	counts := make([]int, parts)

@@ -28,33 +28,47 @@ import (
 // or after the n-th write of the journal or the state or call of a provider.
 const crashAt = "FLOWCTL_TEST_CRASH_AT"
 
-// demoDir is where the demo program was built, for all tests.
-var demoDir string
+// What is built once for all tests: the demo program, and in a folder of its own
+// this test binary without the race detector. Tests that start hundreds of
+// processes, or put load on them, use the latter.
+var (
+	demoDir  string
+	plainDir string
+)
 
 func TestMain(m *testing.M) {
-	// testscript runs this binary again under the name flowctl; the demo is a
-	// program of its own and is built once, by the process that runs the tests.
+	// testscript runs this binary again under the name flowctl.
 	if filepath.Base(os.Args[0]) != "flowctl" {
-		dir, err := os.MkdirTemp("", "flowctl-demo-")
+		dir, err := os.MkdirTemp("", "flowctl-test-")
 		if err != nil {
 			panic(err)
 		}
 		os.Chmod(dir, 0o755)
-		build := osexec.Command("go", "build", "-o", dir+"/flowctl-demo", "../../examples/demo")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0") // it is also put into images without a libc
-		if out, err := build.CombinedOutput(); err != nil {
-			panic(fmt.Sprintf("build the demo: %v\n%s", err, out))
-		}
-		demoDir = dir
+		demoDir, plainDir = filepath.Join(dir, "demo"), filepath.Join(dir, "plain")
+		goTool("build", "-o", filepath.Join(demoDir, "flowctl-demo"), "../../examples/demo")
+		goTool("test", "-c", "-o", filepath.Join(plainDir, "flowctl"), ".")
+		// A process under the race detector sleeps a second when it ends, for
+		// races of others to be reported; here that adds up to minutes.
+		os.Setenv("GORACE", "atexit_sleep_ms=10 "+os.Getenv("GORACE"))
 	}
 	testscript.Main(cleaning{m}, map[string]func(){"flowctl": func() { os.Exit(testApp().run(os.Args[1:])) }})
 }
 
-// cleaning removes the demo program when the tests are over.
+// goTool makes programs that need nothing else: the demo is also put into images
+// that have no libc.
+func goTool(args ...string) {
+	cmd := osexec.Command("go", args...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("go %s: %v\n%s", strings.Join(args, " "), err, out))
+	}
+}
+
+// cleaning removes the programs when the tests are over.
 type cleaning struct{ m *testing.M }
 
 func (c cleaning) Run() int {
-	defer os.RemoveAll(demoDir)
+	defer os.RemoveAll(filepath.Dir(demoDir))
 	return c.m.Run()
 }
 

@@ -30,6 +30,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", demoDir+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("EXAMPLES", must(filepath.Abs("../../examples")))
 			env.Defer(func() { killLeftovers(t, env.WorkDir) })
 			return nil

@@ -36,6 +36,9 @@ func (b *box) take(need amount, fn, n int) {
 	b.used.milli += need.milli
 	b.used.bytes += need.bytes
 	b.used.slots += need.slots
+	if b.count == nil {
+		b.count = map[int]int{}
+	}
 	b.count[fn] += n
 	b.total += n
 }
@@ -77,7 +80,7 @@ func newState(in Input, machines map[engine.Address][]int) *state {
 			if addr.Kind.Sized() {
 				addr = addr.At(i)
 			}
-			b := &box{addr: addr, group: m.Address, size: amountOf(m.Each), count: map[int]int{}}
+			b := &box{addr: addr, group: m.Address, size: amountOf(m.Each)}
 			s.boxes = append(s.boxes, b)
 			s.byAddr[addr] = b
 			s.onGroup[m.Address] = append(s.onGroup[m.Address], b)

@@ -38,6 +38,7 @@ func (c *computer) declare(d *engine.Decl) {
 		return
 	}
 	bare, hidden := engine.Unmark(want)
+	hidden = engine.Hides(d.Address.Kind, hidden)
 	members := c.members[d.Address]
 	if !d.Address.Kind.Sized() {
 		members = []engine.Address{d.Address}

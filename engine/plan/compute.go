@@ -30,6 +30,7 @@ func Compute(in Input) (engine.Plan, engine.Diagnostics) {
 	c := newComputer(in)
 	if !in.Destroy {
 		c.place()
+		c.changes = make([]engine.Change, 0, c.about())
 		for i := range in.Desired.Decls {
 			c.declare(&in.Desired.Decls[i])
 		}
@@ -43,6 +44,16 @@ func Compute(in Input) (engine.Plan, engine.Diagnostics) {
 		narrow(&p, in.Targets, in.Destroy)
 	}
 	return p, c.diags
+}
+
+// about is how many changes there will be, backends aside: they are large, and
+// many.
+func (c *computer) about() int {
+	n := len(c.in.Desired.Decls)
+	for _, m := range c.members {
+		n += len(m)
+	}
+	return n
 }
 
 // computer is a plan in the making.

@@ -183,7 +183,7 @@ type Eject struct {
 	// as long, and is forgotten as long again after. Default 5s.
 	BaseTime Duration `json:"base_time,omitzero"`
 	// MaxPercent of a group may be ejected at a time (one always, of two or
-	// more); default 50.
+	// more); default 50, negative is none.
 	MaxPercent int `json:"max_percent,omitempty"`
 	// PanicPercent: when less of a group than this is in service, its unhealthy
 	// and ejected backends are used as well; default 25, negative is never.

@@ -78,8 +78,8 @@ func (fs *faults) settings(f Frontend) {
 	if f.Sticky != nil && !validToken(f.Sticky.Cookie) {
 		fs.add("sticky cookie name %q is not a token", f.Sticky.Cookie)
 	}
-	if f.Eject.MaxPercent < 0 || f.Eject.MaxPercent > 100 || f.Eject.PanicPercent > 100 {
-		fs.add("a percentage is not within 0 and 100")
+	if f.Eject.MaxPercent > 100 || f.Eject.PanicPercent > 100 {
+		fs.add("a percentage is above 100")
 	}
 	if f.MaxInFlight < 0 {
 		fs.add("max_in_flight %d is negative", f.MaxInFlight)

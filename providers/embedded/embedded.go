@@ -222,26 +222,32 @@ func configure(f *lb.Frontend, want engine.Frontend) {
 	f.MaxHeaderBytes, f.MaxBodyBytes = int(want.MaxHeaderBytes), int64(want.MaxBodyBytes)
 	f.Routes = routes(want)
 	f.Health, f.Sticky = nil, nil
-	f.Eject, f.Retry, f.Queue, f.Timeouts = lb.Eject{}, lb.Retry{}, lb.Queue{}, lb.Timeouts{}
 	if h := want.Health; h != nil {
 		f.Health = health(h)
 	}
 	if s := want.Sticky; s != nil {
 		f.Sticky = &lb.Sticky{Cookie: s.Cookie, TTL: lb.Duration(s.TTL)}
 	}
-	if e := want.Eject; e != nil {
-		f.Eject = lb.Eject{ConsecutiveErrors: off(e.ConsecutiveErrors), BaseTime: lb.Duration(e.BaseTime), MaxPercent: e.MaxPercent, PanicPercent: off(e.PanicPercent)}
+	e, r, q, t := orDefaults(want.Eject), orDefaults(want.Retry), orDefaults(want.Queue), orDefaults(want.Timeout)
+	f.Eject = lb.Eject{ConsecutiveErrors: off(e.ConsecutiveErrors), BaseTime: lb.Duration(e.BaseTime), MaxPercent: off(e.MaxPercent), PanicPercent: off(e.PanicPercent)}
+	f.Retry = lb.Retry{Attempts: 1 + r.Attempts, BudgetPercent: off(r.BudgetPercent)}
+	f.Queue = lb.Queue{Size: off(q.Size), Timeout: lb.Duration(q.Timeout)}
+	f.Timeouts = lb.Timeouts{Connect: lb.Duration(t.Connect), Header: lb.Duration(t.Header), Idle: lb.Duration(t.Idle), Total: lb.Duration(t.Total)}
+}
+
+// orDefaults is a nested block, or one with the language's defaults where the
+// spec has none: the data plane's own are others.
+func orDefaults[T any](block *T) T {
+	if block != nil {
+		return *block
 	}
-	if r := want.Retry; r != nil {
-		f.Retry = lb.Retry{Attempts: 1 + r.Attempts, BudgetPercent: off(r.BudgetPercent)}
+	attrs := map[string]cty.Value{}
+	for _, a := range engine.SchemaOf[T]().Attributes {
+		if attrs[a.Name] = a.Default; a.Default == cty.NilVal {
+			attrs[a.Name] = cty.NullVal(a.Type)
+		}
 	}
-	if q := want.Queue; q != nil {
-		f.Queue = lb.Queue{Size: off(q.Size), Timeout: lb.Duration(q.Timeout)}
-	}
-	if t := want.Timeout; t != nil {
-		f.Timeouts.Connect, f.Timeouts.Header = lb.Duration(t.Connect), lb.Duration(t.Header)
-		f.Timeouts.Idle, f.Timeouts.Total = lb.Duration(t.Idle), lb.Duration(t.Total)
-	}
+	return engine.MustDecode[T](cty.ObjectVal(attrs))
 }
 
 // off turns a 0, which switches something off in a spec, into what does so in

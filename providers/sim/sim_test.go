@@ -95,6 +95,9 @@ func TestAWorldOnDiskOutlivesItsProcess(t *testing.T) {
 		return sim.New(w, sim.Config{}), w
 	}
 	p, w := open()
+	if made, _ := os.ReadDir(dir); len(made) > 0 {
+		t.Errorf("looking at a world made %v", made)
+	}
 	var last engine.Object
 	for i := range 3 {
 		o, err := p.Apply(t.Context(), providers.Call{Operation: "a", Address: engine.Addr(engine.KindVM, "n").At(i), Gen: 1, Want: want(engine.KindVM, engine.VM{CPUs: 1, Memory: engine.GiB})})

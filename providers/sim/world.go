@@ -22,7 +22,8 @@ type World struct {
 	things map[engine.Key]engine.Object
 	broken map[engine.Key]string // why each thing that does not work does not
 	on     map[string]int        // replicas by machine id, backends by replica id
-	log    *os.File              // nil for a world in memory only
+	path   string                // of the log; "" for a world in memory only
+	log    *os.File              // nil until something is written
 	calls  []Event
 	watch  func(Event, map[engine.Key]engine.Object)
 }
@@ -49,16 +50,18 @@ type record struct {
 }
 
 // OpenWorld returns the world that a log in dir tells of, and goes on writing
-// it. A line that a crash cut short is dropped.
+// it. A line that a crash cut short is dropped. Nothing is made before the first
+// change.
 func OpenWorld(dir string) (*World, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+	w := NewWorld()
+	w.path = filepath.Join(dir, "world.log")
+	f, err := os.OpenFile(w.path, os.O_RDWR|os.O_APPEND, 0o600)
+	if errors.Is(err, os.ErrNotExist) {
+		return w, nil
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "world.log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	w := NewWorld()
 	good, err := w.replay(f)
 	if err != nil {
 		f.Close()
@@ -70,6 +73,16 @@ func OpenWorld(dir string) (*World, error) {
 	}
 	w.log = f
 	return w, nil
+}
+
+// begin makes the log.
+func (w *World) begin() error {
+	if err := os.MkdirAll(filepath.Dir(w.path), 0o700); err != nil {
+		return err
+	}
+	var err error
+	w.log, err = os.OpenFile(w.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	return err
 }
 
 // replay reads a log and returns the length of its whole lines.
@@ -107,8 +120,13 @@ func (w *World) replay(r io.Reader) (good int64, err error) {
 // write appends what became of k to the log. It is not synced: it is to outlive
 // the process, not the machine.
 func (w *World) write(k engine.Key) error {
-	if w.log == nil {
+	if w.path == "" {
 		return nil
+	}
+	if w.log == nil {
+		if err := w.begin(); err != nil {
+			return err
+		}
 	}
 	rec := record{Address: k.Address, Gen: k.Gen, Broken: w.broken[k]}
 	if o, ok := w.things[k]; ok {

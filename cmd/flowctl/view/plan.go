@@ -35,25 +35,27 @@ func Plan(p engine.Plan, s Style) string {
 
 // entry is one change, or several of one group that are alike.
 type entry struct {
-	first engine.Change
+	first *engine.Change
 	all   []engine.Change
 }
 
 func collect(p engine.Plan) []entry {
 	var entries []entry
-	for _, c := range p.Changes {
+	for i := range p.Changes {
+		c := &p.Changes[i]
 		if n := len(entries); n > 0 && alike(entries[n-1].first, c) {
-			entries[n-1].all = append(entries[n-1].all, c)
+			last := &entries[n-1]
+			last.all = p.Changes[i-len(last.all) : i+1] // they stand side by side: a plan is sorted
 			continue
 		}
-		entries = append(entries, entry{c, []engine.Change{c}})
+		entries = append(entries, entry{c, p.Changes[i : i+1]})
 	}
 	return entries
 }
 
 // alike reports whether two changes can share an entry. What is wanted of the
 // instances of a group is the same, but for their machines.
-func alike(a, b engine.Change) bool {
+func alike(a, b *engine.Change) bool {
 	return a.Address.Group() == b.Address.Group() && a.Address != a.Address.Group() && a.Action == b.Action && a.Why == b.Why &&
 		a.Hold == b.Hold && a.CreateFirst == b.CreateFirst && len(a.Leftovers) == len(b.Leftovers) &&
 		slices.Equal(a.Changed, b.Changed) && slices.Equal(a.ReplacePaths, b.ReplacePaths)
@@ -115,7 +117,7 @@ func Ranges(numbers []int) string {
 }
 
 func (e entry) write(b *strings.Builder, p engine.Plan, s Style) {
-	c := e.first
+	c := *e.first
 	if c.Address.Kind == engine.KindBackend {
 		e.writeBackend(b, s)
 		return
@@ -204,12 +206,12 @@ func (e entry) writeBackend(b *strings.Builder, s Style) {
 		engine.Create: "joins", engine.Update: "is put right in", engine.Delete: "leaves, drained,",
 		engine.Replace: "changes places with its successor in", engine.NoOp: "has a leftover in",
 	}[e.first.Action]
-	r := entry{first: engine.Change{Address: replica}}
+	r := entry{first: &engine.Change{Address: replica}}
 	for _, c := range e.all {
 		_, x := c.Address.Membership()
 		r.all = append(r.all, engine.Change{Address: x})
 	}
-	line := fmt.Sprintf("%s %s %s %s", sign(e.first, s), r.names(), does, frontend)
+	line := fmt.Sprintf("%s %s %s %s", sign(*e.first, s), r.names(), does, frontend)
 	if why := e.first.Why; why != "" && e.first.Action != engine.Create {
 		line += s.dim(" (" + why + ")")
 	}
@@ -261,8 +263,9 @@ func settable(k engine.Kind) int {
 func writeNew(b *strings.Builder, k engine.Kind, v cty.Value, s Style) {
 	schema := engine.ValueSchema(k)
 	width, defaults := 0, 0
-	var shown []engine.Attribute
-	for _, a := range schema.Attributes {
+	shown := make([]*engine.Attribute, 0, len(schema.Attributes))
+	for i := range schema.Attributes {
+		a := &schema.Attributes[i]
 		if a.Meta || a.Name == "machine" || a.Name == "machine_id" {
 			continue
 		}

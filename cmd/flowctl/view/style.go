@@ -1,9 +1,6 @@
 package view
 
-import (
-	"os"
-	"strings"
-)
+import "os"
 
 // Style writes text in colours, or not. The zero value does not.
 type Style struct{ colour bool }
@@ -60,8 +57,13 @@ func (s Style) Pick(n int, t string) string {
 	return s.wrap(codes[n%len(codes)], t)
 }
 
-// IsTerminal reports whether a file is a terminal.
+// IsTerminal reports whether a file is a terminal. The null device, which is a
+// character device, too, is none.
 func IsTerminal(f *os.File) bool {
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && info.Mode()&os.ModeDevice != 0 && !strings.HasSuffix(f.Name(), "/null")
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
 }

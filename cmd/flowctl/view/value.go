@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/flowctl/flowctl/engine"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -31,7 +32,7 @@ func inline(v cty.Value) string {
 	case t == cty.String:
 		return quote(v.AsString())
 	case t == cty.Number:
-		return v.AsBigFloat().Text('f', -1)
+		return string(engine.AppendNumber(nil, v.AsBigFloat()))
 	case t == cty.Bool:
 		return strconv.FormatBool(v.True())
 	case t.IsListType() || t.IsTupleType() || t.IsSetType():

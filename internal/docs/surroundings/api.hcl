@@ -1,0 +1,4 @@
+function "api" {
+  on   = vm.node
+  exec = ["api"]
+}

@@ -1,0 +1,4 @@
+vm "node" {
+  cpus   = 4
+  memory = "4GiB"
+}

@@ -1,0 +1,4 @@
+function "web" {
+  on   = vm.node
+  exec = ["web"]
+}
