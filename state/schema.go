@@ -5,6 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // applicationID marks a SQLite file as a flowctl state ("flow" in ASCII).
@@ -130,7 +133,28 @@ func version(ctx context.Context, db *sql.DB, path string) (int, error) {
 }
 
 func damaged(path string, err error) error {
+	if err, ours := surroundings(path, err); ours {
+		return err
+	}
 	return fmt.Errorf("%w: %s: %v; nothing was changed: restore it from a copy, or move it away and import what exists with 'flowctl state import'", ErrDamaged, path, err)
+}
+
+// surroundings explains errors that say nothing about the state, but about where
+// it lies.
+func surroundings(path string, err error) (error, bool) {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return err, false
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
+		return fmt.Errorf("%w; the disk that %s lies on is full or broken (see df -h): make room and try again. What is recorded there is whole", err, path), true
+	case sqlite3.SQLITE_READONLY:
+		return fmt.Errorf("%w: make %s, and %s-wal and %s-shm if they are there, writable for you", err, path, path, path), true
+	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
+		return fmt.Errorf("open %s: %w: check that you may read and write there, and that the path is not longer than about 480 characters; -state names another folder", path, err), true
+	}
+	return err, false
 }
 
 // migrate brings a file to the newest format, each step in one transaction. A

@@ -132,7 +132,7 @@ func (s *Store) prepare(ctx context.Context, create bool) error {
 			return fmt.Errorf("%s is empty: %w", s.path, os.ErrNotExist)
 		}
 		if err := migrate(ctx, s.write, s.path, v, uuid.NewString()); err != nil {
-			return err
+			return s.wrap("make the state", err)
 		}
 	}
 	return s.stmts.prepare(ctx, s.write)
@@ -177,8 +177,15 @@ func (s *Store) Snapshot(ctx context.Context) (engine.Snapshot, error) {
 
 // wrap adds the path to an error, and says so when the file is damaged.
 func (s *Store) wrap(act string, err error) error {
+	var locked *LockedError
+	if errors.As(err, &locked) {
+		return err
+	}
 	if isDamage(err) {
 		return damaged(s.path, err)
+	}
+	if err, ours := surroundings(s.path, err); ours {
+		return fmt.Errorf("%s: %w", act, err)
 	}
 	return fmt.Errorf("%s: %w", act, err)
 }

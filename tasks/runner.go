@@ -99,8 +99,13 @@ func old(c *engine.Change, gen int) *engine.Object {
 	return nil
 }
 
-// Run makes one attempt at a step.
+// Run makes one attempt at a step. Its error tells nothing sensitive.
 func (r *Runner) Run(ctx context.Context, s engine.Step, operation string) (engine.Result, error) {
+	result, err := r.attempt(ctx, s, operation)
+	return result, r.redact(r.change(s), err)
+}
+
+func (r *Runner) attempt(ctx context.Context, s engine.Step, operation string) (engine.Result, error) {
 	p, err := r.providers.Get(ctx, s.Provider)
 	if err != nil {
 		return engine.Result{}, err

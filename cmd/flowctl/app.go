@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/flowctl/flowctl/cmd/flowctl/args"
@@ -86,12 +89,20 @@ func (a *app) errStyle() view.Style { return view.Wants(a.colour, a.errTTY, a.ge
 func (a *app) run(argv []string) int {
 	a.intr = newInterrupts()
 	defer a.intr.stop()
+	// Who reads our output may go away (| head); a run goes on all the same. Not
+	// Ignore: the programs that we start would inherit that.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	out := &stream{Writer: a.out}
+	a.out = out
 	root := a.root()
 	root.SetArgs(args.Normalise(argv, knownFlag(root)))
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	cmd, err := root.ExecuteContextC(a.intr.soft)
+	if lost := out.lost(); err == nil && lost != nil {
+		err = fmt.Errorf("write the output: %w", lost)
+	}
 	if err == nil {
 		return exitDone
 	}

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// errInterrupted is why a context ended: somebody pressed ^C or sent SIGTERM.
+// errInterrupted is why a context ended: somebody pressed ^C, sent SIGTERM, or
+// the terminal is gone.
 var errInterrupted = errors.New("interrupted")
 
 // interrupts turns signals into contexts: the first one ends soft (start nothing
@@ -34,6 +35,9 @@ func newInterrupts() *interrupts {
 	i.hard, kill = context.WithCancelCause(context.Background())
 	i.killed = func() { kill(errInterrupted) }
 	signal.Notify(i.signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signal.Notify(i.signals, syscall.SIGHUP)
+	}
 	go func() {
 		defer close(i.done)
 		var last time.Time

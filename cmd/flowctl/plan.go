@@ -52,7 +52,10 @@ func (s *session) request(p args.Plan) (runtime.Request, error) {
 		return runtime.Request{}, err
 	}
 	r := runtime.Request{Desired: s.desired, Destroy: p.Destroy, Targets: targets, Replace: replace, NoRefresh: !p.Refresh, Parallelism: s.parallelism(p)}
-	return r, s.known(append(targets, replace...), "the flow has no")
+	if err := s.known(targets, "the flow has no"); err != nil {
+		return r, err
+	}
+	return r, s.replaceable(replace)
 }
 
 // parallelism is the flag's, or else the flow's own, or else the default.
@@ -88,6 +91,29 @@ func (s *session) known(addrs []engine.Address, what string) error {
 	for _, a := range addrs {
 		if !names[a] && !names[a.Group()] {
 			return args.Usagef("%s %s", what, a)
+		}
+	}
+	return nil
+}
+
+// replaceable fails for addresses of which nothing exists that could be replaced.
+func (s *session) replaceable(addrs []engine.Address) error {
+	if len(addrs) == 0 {
+		return nil
+	}
+	names := map[engine.Address]bool{}
+	if s.store != nil {
+		snap, err := s.store.Snapshot(context.Background())
+		if err != nil {
+			return err
+		}
+		for _, o := range snap.Objects {
+			names[o.Address], names[o.Address.Group()] = true, true
+		}
+	}
+	for _, a := range addrs {
+		if !names[a] {
+			return args.Usagef("there is no %s to replace; 'flowctl state list' tells what there is", a)
 		}
 	}
 	return nil

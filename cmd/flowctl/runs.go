@@ -1,11 +1,17 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 
 	"github.com/flowctl/flowctl/cmd/flowctl/args"
 	"github.com/flowctl/flowctl/cmd/flowctl/view"
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/runtime"
+	"github.com/flowctl/flowctl/state"
 	"github.com/spf13/cobra"
 )
 
@@ -19,6 +25,9 @@ func (a *app) runsCommand() *cobra.Command {
 			f.Path = path(argv)
 			return a.withState(cmd, f, func(s *session) error {
 				runs, err := s.store.Runs(cmd.Context(), limit)
+				if err == nil {
+					err = s.bury(cmd.Context(), runs)
+				}
 				if err != nil {
 					return err
 				}
@@ -45,6 +54,21 @@ func (a *app) runsCommand() *cobra.Command {
 	specFlag(show, &spec)
 	c.AddCommand(show)
 	return c
+}
+
+// bury marks runs that nobody carries out any more: their process died, and no
+// later run has said so yet.
+func (s *session) bury(ctx context.Context, runs []engine.RunInfo) error {
+	holder, err := s.store.Holder(ctx, state.ApplyLock)
+	if err != nil || holder != nil && runtime.Alive(*holder) {
+		return err
+	}
+	for i := range runs {
+		if runs[i].Status == engine.RunRunning {
+			runs[i].Status = engine.RunInterrupted
+		}
+	}
+	return nil
 }
 
 // withState opens a flow that has been applied.
@@ -83,9 +107,17 @@ func (s *session) showRun(cmd *cobra.Command, argv []string, asJSON bool) error 
 		id = runs[0].ID
 	}
 	run, err := s.store.Run(ctx, id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no run %d; 'flowctl runs' lists them", id)
+	}
+	one := []engine.RunInfo{run}
+	if err == nil {
+		err = s.bury(ctx, one)
+	}
 	if err != nil {
 		return err
 	}
+	run = one[0]
 	tasks, err := s.store.Tasks(ctx, id)
 	if err != nil {
 		return err

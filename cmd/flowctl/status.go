@@ -61,6 +61,9 @@ func (s *session) status(ctx context.Context) (view.FlowStatus, error) {
 	if runs, err := s.store.Runs(ctx, 1); err != nil {
 		return st, err
 	} else if len(runs) > 0 {
+		if err := s.bury(ctx, runs); err != nil {
+			return st, err
+		}
 		st.LastRun = &runs[0]
 	}
 	if h, err := s.store.Holder(ctx, state.ApplyLock); err == nil && h != nil && runtime.Alive(*h) {

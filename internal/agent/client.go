@@ -35,12 +35,12 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Healthy says whether the agent runs and answers.
 func (c *Client) Healthy(ctx context.Context) error {
-	return c.do(ctx, http.MethodGet, "/v1/healthz", nil, nil)
+	return c.look(ctx, "/v1/healthz", nil)
 }
 
 // Machine returns the machine as it is.
 func (c *Client) Machine(ctx context.Context) (m MachineStatus, err error) {
-	return m, c.do(ctx, http.MethodGet, "/v1/machine", nil, &m)
+	return m, c.look(ctx, "/v1/machine", &m)
 }
 
 // SetMachine changes the machine under its running replicas. Its Host can only
@@ -62,7 +62,7 @@ func (c *Client) Put(ctx context.Context, spec ReplicaSpec) (s Status, err error
 
 // Get returns one replica, or ErrNotFound.
 func (c *Client) Get(ctx context.Context, name string) (s Status, err error) {
-	return s, c.do(ctx, http.MethodGet, replicaPath(name), nil, &s)
+	return s, c.look(ctx, replicaPath(name), &s)
 }
 
 // List returns all replicas, by name.
@@ -74,7 +74,11 @@ func (c *Client) List(ctx context.Context) ([]Status, error) {
 // Changes waits for a revision later than after, and returns all replicas at
 // that revision. After 0 is at once.
 func (c *Client) Changes(ctx context.Context, after int64) (s Snapshot, err error) {
-	return s, c.do(ctx, http.MethodGet, "/v1/replicas?after="+strconv.FormatInt(after, 10), nil, &s)
+	path := "/v1/replicas?after=" + strconv.FormatInt(after, 10)
+	if after == 0 {
+		return s, c.look(ctx, path, &s)
+	}
+	return s, c.do(ctx, http.MethodGet, path, nil, &s)
 }
 
 // Restart ends a replica's process (signal, grace, SIGKILL) and starts another
@@ -174,6 +178,16 @@ func (c *Client) lines(ctx context.Context, resp *http.Response, yield func(LogL
 }
 
 func replicaPath(name string) string { return "/v1/replicas/" + url.PathEscape(name) }
+
+// lookTimeout is how long an agent that only has to tell what it knows may take:
+// one that is stopped or stuck must not hold up who asks all of them.
+const lookTimeout = 10 * time.Second
+
+func (c *Client) look(ctx context.Context, path string, out any) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, fmt.Errorf("machine agent of %s does not answer (waited %s): is its process stopped?", c.dir, lookTimeout))
+	defer cancel()
+	return c.do(ctx, http.MethodGet, path, nil, out)
+}
 
 // do sends a request and reads the answer into out.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {

@@ -90,6 +90,8 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := daemon.WhileOwner(ctx, o.Dir)
+	defer stop()
 	return a.serve(ctx)
 }
 

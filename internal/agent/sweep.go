@@ -94,11 +94,12 @@ func sweep(ctx context.Context, dir string) (killed int, err error) {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	dead := map[procKey]bool{}
-	for {
+	for calm := true; ; {
 		procs, _, err := findOrphans(dir)
-		if err != nil || len(procs) == 0 {
+		if err != nil || len(procs) == 0 && calm {
 			return len(dead), errors.Join(err, forgetSessions(dir), forgetPorts(dir))
 		}
+		calm = len(procs) == 0 // one that was just forked, and is in exec, may be nameless for a moment: look again
 		for _, p := range procs {
 			dead[p.key()] = true
 			kill(p.key(), unix.SIGKILL)
@@ -106,6 +107,9 @@ func sweep(ctx context.Context, dir string) (killed int, err error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
+			if calm {
+				return len(dead), errors.Join(forgetSessions(dir), forgetPorts(dir))
+			}
 			return len(dead), fmt.Errorf("%d processes of a dead machine agent live on, such as %d: %w", len(procs), procs[0].pid, context.Cause(ctx))
 		}
 	}

@@ -141,7 +141,45 @@ func Claim(dir string, now time.Time) (release func(), err error) {
 		f.Close()
 		return nil, err
 	}
-	return func() { os.Remove(path); f.Close() }, nil
+	return func() {
+		if samePath(f, path) { // else it is another owner's by now
+			os.Remove(path)
+		}
+		f.Close()
+	}, nil
+}
+
+// ErrDispossessed is the cause of a context of WhileOwner.
+var ErrDispossessed = errors.New("the folder was taken away")
+
+// ownerCheck is the time between two looks of WhileOwner.
+const ownerCheck = time.Second
+
+// WhileOwner returns a context that ends when dir, which this process has
+// claimed, is removed or claimed by another: nobody could find this process any
+// more, to use it or to end it. Call stop to release what it holds.
+func WhileOwner(ctx context.Context, dir string) (owner context.Context, stop func()) {
+	owner, cancel := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(ownerCheck)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-owner.Done():
+				return
+			}
+			var p Proc
+			b, err := os.ReadFile(filepath.Join(dir, PIDFile))
+			if errors.Is(err, os.ErrNotExist) || err == nil && json.Unmarshal(b, &p) == nil && p.PID != os.Getpid() {
+				cancel(ErrDispossessed)
+				return
+			}
+		}
+	}()
+	return owner, func() { cancel(nil); <-ended }
 }
 
 // lock opens and takes the pid file. Somebody's Find holds it for a moment, so a

@@ -49,14 +49,14 @@ func (c *Client) Apply(ctx context.Context, s Snapshot) (Applied, error) {
 // Snapshot returns the snapshot in force and what became of it.
 func (c *Client) Snapshot(ctx context.Context) (Saved, error) {
 	var s Saved
-	err := c.do(ctx, http.MethodGet, "/v1/snapshot", nil, &s)
+	err := c.look(ctx, "/v1/snapshot", &s)
 	return s, err
 }
 
 // Stats reads the data plane's counters.
 func (c *Client) Stats(ctx context.Context) (Stats, error) {
 	var s Stats
-	err := c.do(ctx, http.MethodGet, "/v1/stats", nil, &s)
+	err := c.look(ctx, "/v1/stats", &s)
 	return s, err
 }
 
@@ -98,6 +98,20 @@ func (c *Client) askDrained(ctx context.Context, frontend, backendID string, wai
 // may go on for grace. It returns at once; see daemon.Stop to wait.
 func (c *Client) Shutdown(ctx context.Context, grace time.Duration) error {
 	return c.do(ctx, http.MethodPost, "/v1/shutdown?grace="+grace.String(), nil, nil)
+}
+
+// lookTimeout is how long a data plane that only has to tell what it knows may
+// take: one that is stopped or stuck must not hold up who asks.
+const lookTimeout = 10 * time.Second
+
+func (c *Client) look(ctx context.Context, path string, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	err := c.do(ctx, http.MethodGet, path, nil, out)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("data plane in %s does not answer (waited %s): is its process stopped?", c.dir, lookTimeout)
+	}
+	return err
 }
 
 // do sends one request and decodes its answer into out, unless that is nil.

@@ -46,6 +46,8 @@ func Serve(ctx context.Context, opts ServeOptions) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(limitOr(opts.MemoryLimit, 512<<20)))
 	}
+	ctx, stop := daemon.WhileOwner(ctx, opts.Dir)
+	defer stop()
 	return p.run(ctx, time.Duration(limitOr(int64(opts.Grace), int64(10*time.Second))))
 }
 

@@ -374,6 +374,9 @@ func (p *plane) drained(ctx context.Context, frontend, id string, b engine.Backe
 	wait, cancel := context.WithTimeout(ctx, b.Drain.Std())
 	defer cancel()
 	err := p.client.WaitDrained(wait, frontend, id)
+	if errors.Is(err, daemon.ErrNotRunning) { // its folder had an owner for a moment: one who wrote its membership
+		return nil
+	}
 	var busy *lb.NotDrainedError
 	if errors.As(err, &busy) && ctx.Err() == nil {
 		p.log.Warn("drain time is over; requests in flight are cut", "frontend", frontend, "backend", id, "in_flight", busy.InFlight, "drain", b.Drain.String())

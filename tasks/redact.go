@@ -1,0 +1,65 @@
+package tasks
+
+import (
+	"strings"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// redacted is an error whose text does not tell what is sensitive.
+type redacted struct {
+	err  error
+	text string
+}
+
+func (r *redacted) Error() string { return r.text }
+func (r *redacted) Unwrap() error { return r.err }
+
+// shortestSecret is how long a text must be to be looked for: the value "1" is
+// everywhere.
+const shortestSecret = 3
+
+// redact takes the sensitive values of a resource out of an error about it:
+// programs and servers repeat what they were given.
+func (r *Runner) redact(c *engine.Change, err error) error {
+	if err == nil || c.Config == nil {
+		return err
+	}
+	v, diags := c.Config.Eval(r)
+	if diags.HasErrors() {
+		return err
+	}
+	bare, marked := v.UnmarkDeepWithPaths()
+	text := err.Error()
+	for _, m := range marked {
+		if _, ok := m.Marks[engine.Sensitive]; !ok {
+			continue
+		}
+		secret, perr := m.Path.Apply(bare)
+		if perr != nil {
+			continue
+		}
+		for _, s := range texts(secret) {
+			if len(s) >= shortestSecret {
+				text = strings.ReplaceAll(text, s, "(sensitive value)")
+			}
+		}
+	}
+	if text == err.Error() {
+		return err
+	}
+	return &redacted{err, text}
+}
+
+// texts lists all strings within a value.
+func texts(v cty.Value) []string {
+	var all []string
+	cty.Walk(v, func(_ cty.Path, x cty.Value) (bool, error) {
+		if x.IsKnown() && !x.IsNull() && x.Type() == cty.String {
+			all = append(all, x.AsString())
+		}
+		return true, nil
+	})
+	return all
+}
