@@ -164,7 +164,7 @@ func (r *Runner) wanted(ctx context.Context, p providers.Provider, c *engine.Cha
 // compare decides what a planned update or replacement is now that the values
 // are known: the same, or less.
 func (r *Runner) compare(c *engine.Change, d engine.Proposal, w *wanted) error {
-	forced := c.Why != "" && len(c.ReplacePaths) == 0 || slices.Contains(c.ReplacePaths, "provider")
+	forced := c.Prior.Lifecycle == engine.Tainted || c.Why != "" && len(c.ReplacePaths) == 0 || slices.Contains(c.ReplacePaths, "provider")
 	switch {
 	case c.Action == engine.Update && len(d.ReplacePaths) > 0:
 		return providers.Permanent(fmt.Errorf("the plan was to change it in place, but now that everything is known %v would need a new object: run apply again", d.ReplacePaths))
@@ -372,6 +372,9 @@ func (r *Runner) staysAfterAll(ctx context.Context, p providers.Provider, c *eng
 	r.mu.Unlock()
 	if kept || c.CreateFirst || c.Action != engine.Replace {
 		return kept, nil
+	}
+	if c.Prior.Lifecycle == engine.Tainted {
+		return false, nil // what is to come in its place need not be known yet
 	}
 	for _, n := range c.Needs { // what goes first with what it stands on cannot stay without it
 		on := r.plan.Find(n.Target)
