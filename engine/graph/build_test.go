@@ -148,6 +148,43 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// A backend of a successor that is gone again, beside the one of the replica that
+// there is: where that has to leave first, its backend cannot wait.
+func TestALeftoverLeavesWithWhatItStandsOn(t *testing.T) {
+	text := `vm "n" {
+  cpus   = 1
+  memory = "1GiB"
+  slots  = 1
+}
+function "f" {
+  on   = vm.n
+  exec = ["x"]
+  env  = { V = "1" }
+}
+frontend "w" {
+  listen = "127.0.0.1:80"
+  to     = function.f
+}
+`
+	s := settle(t, desired(t, text))
+	for _, o := range s.Objects {
+		if o.Address.Kind == engine.KindBackend {
+			o.Gen++
+			o.Value = engine.With(o.Value, map[string]cty.Value{"replica_id": cty.StringVal("gone")})
+			s.Objects = append(s.Objects, o)
+			break
+		}
+	}
+	s.Sort()
+	steps, err := graph.Build(compute(t, desired(t, strings.Replace(text, `V = "1"`, `V = "2"`, 1)), s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := show(steps); !strings.Contains(got, "delete function.f[0]") {
+		t.Errorf("steps:\n%s", got)
+	}
+}
+
 func BenchmarkBuild(b *testing.B) {
 	for _, n := range []int{100, 10_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -12,7 +12,7 @@ func (b *builder) deleteEdges() {
 		made, lives := b.made[x.object.Address]
 		switch {
 		case !lives:
-		case x.surplus && x.object.Lifecycle == engine.Tainted:
+		case x.surplus && (x.object.Lifecycle == engine.Tainted || b.givesWay(x)):
 			b.edge(made, x.step)
 		case x.surplus || x.change.CreateFirst:
 			b.edge(x.step, made)
@@ -38,6 +38,23 @@ func (b *builder) deleteEdges() {
 			b.dependent(b.old[i].object, b.old[i].step, true, nil)
 		}
 	}
+}
+
+// givesWay reports whether a leftover stands on something that itself leaves
+// before its successor comes: it cannot wait for its own.
+func (b *builder) givesWay(x *oldObject) bool {
+	for _, need := range x.object.Needs {
+		for _, i := range b.oldTargets(need) {
+			y := &b.old[i]
+			if !x.object.Address.Kind.StandsOn(y.object.Address.Kind) || elsewhere(x.object, y.object) {
+				continue
+			}
+			if y.surplus && b.givesWay(y) || !y.surplus && y.change.Action == engine.Replace && !y.change.CreateFirst {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // partings lets those who use a frontend that is deleted go before its backends
