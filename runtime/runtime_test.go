@@ -600,6 +600,7 @@ var storeFaults = []state.Fault{
 func TestConvergence(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := newLab(t)
+		defer l.store.Close() // of thousands of flows, not one is to stay open until the test ends
 		seed := rapid.Uint64().Draw(rt, "seed")
 		var mu sync.Mutex
 		rnd := rand.New(rand.NewPCG(seed, 0))
