@@ -19,7 +19,7 @@ import (
 
 // daemon is one engine.
 type daemon struct {
-	*client.Client
+	*engineClient
 	id      string // of the host: where the engine answers, and the host's address
 	place   string // where the engine answers
 	machine string // the host's address
@@ -75,7 +75,8 @@ func connect(id string) (*daemon, error) {
 	default:
 		return nil, fmt.Errorf("%q is no way to reach an engine: write unix:///path, tcp://box:2376 or ssh://user@box", id)
 	}
-	dm.Client, err = client.NewClientWithOpts(opts...)
+	c, err := client.NewClientWithOpts(opts...)
+	dm.engineClient = newEngineClient(c)
 	return dm, err
 }
 
