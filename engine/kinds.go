@@ -60,8 +60,8 @@ type Network struct {
 
 // Image is the value of a container image: image.NAME.
 type Image struct {
-	Ref      string      `flow:"ref,replace" doc:"An image reference to pull, such as \"redis:7\"."`
-	Archive  string      `flow:"archive,replace" doc:"The path of a saved image (tar)."`
+	Ref      string      `flow:"ref,replace" rule:"filled" doc:"An image reference to pull, such as \"redis:7\"."`
+	Archive  string      `flow:"archive,replace" rule:"filled" doc:"The path of a saved image (tar)."`
 	Build    *ImageBuild `flow:"build,replace" doc:"Builds the image from a Dockerfile."`
 	Platform string      `flow:"platform,replace" doc:"The wanted platform, such as \"linux/amd64\"."`
 	Host     HostLink    `flow:"host,replace" doc:"The host whose container engine pulls, builds or loads it, as a reference: host.NAME."`
@@ -72,7 +72,7 @@ type Image struct {
 
 // ImageBuild says how an image is built.
 type ImageBuild struct {
-	Context    string            `flow:"context,required" doc:"The folder with the build context, relative to the spec."`
+	Context    string            `flow:"context,required" rule:"filled" doc:"The folder with the build context, relative to the spec."`
 	Dockerfile string            `flow:"dockerfile" default:"Dockerfile" doc:"The Dockerfile, relative to the context."`
 	Args       map[string]string `flow:"args" doc:"Build arguments."`
 	Target     string            `flow:"target" doc:"The stage to build."`
@@ -80,9 +80,9 @@ type ImageBuild struct {
 
 // Replica is the value of one running copy of a function: function.NAME[n].
 type Replica struct {
-	Exec       []string          `flow:"exec,replace" doc:"The program and its arguments. The local provider looks for it beside the spec (if it has a slash), beside flowctl, and on the PATH; container runtimes run it in the image."`
-	Image      string            `flow:"image,replace" doc:"The container image, for container runtimes. The local provider ignores it."`
-	Env        map[string]string `flow:"env,replace" doc:"Environment variables. PORT, HOST, FLOWCTL_ADDRESS, FLOWCTL_FLOW, FLOWCTL_REPLICA and FLOWCTL_MACHINE are set by the runtime, whatever is written here."`
+	Exec       []string          `flow:"exec,replace" rule:"command" doc:"The program and its arguments. The local provider looks for it beside the spec (if it has a slash), beside flowctl, and on the PATH; container runtimes run it in the image."`
+	Image      string            `flow:"image,replace" rule:"filled" doc:"The container image, for container runtimes. The local provider ignores it."`
+	Env        map[string]string `flow:"env,replace" rule:"env" doc:"Environment variables. PORT, HOST, FLOWCTL_ADDRESS, FLOWCTL_FLOW, FLOWCTL_REPLICA and FLOWCTL_MACHINE are set by the runtime, whatever is written here."`
 	WorkingDir string            `flow:"working_dir,replace" doc:"The working directory; a folder of the replica's own, if not set."`
 	Port       int               `flow:"port,replace" min:"1" max:"65535" doc:"The port that the program listens on in a container. The local provider gives each replica a port of its own, in PORT."`
 	Protocol   string            `flow:"protocol" enum:"http|h2c|tcp" default:"http" doc:"What the program speaks on its port: HTTP/1.1, HTTP/2 without TLS (gRPC), or something else."`
@@ -137,7 +137,7 @@ type LogLimit struct {
 type Health struct {
 	HTTP           string   `flow:"http" doc:"A path that answers with a status from 200 to 399."`
 	TCP            bool     `flow:"tcp" default:"false" doc:"The port accepts connections."`
-	Exec           []string `flow:"exec" doc:"A command that ends with status 0. It runs in the replica's environment, when the replica starts; frontends do not run it."`
+	Exec           []string `flow:"exec" rule:"command" doc:"A command that ends with status 0. It runs in the replica's environment, when the replica starts; frontends do not run it."`
 	Interval       Duration `flow:"interval" min:"10ms" default:"1s" doc:"Time between checks."`
 	Timeout        Duration `flow:"timeout" min:"1ms" default:"2s" doc:"Longest time for one check."`
 	HealthyAfter   int      `flow:"healthy_after" min:"1" max:"100" default:"1" doc:"Successes in a row that make it healthy."`
@@ -177,7 +177,7 @@ type MachineBlock struct {
 
 // Frontend is the value of a load-balanced listener: frontend.NAME.
 type Frontend struct {
-	Listen         string         `flow:"listen,required" doc:"Where it listens: \"host:port\", \":port\" for all addresses, port 0 for one that is free."`
+	Listen         string         `flow:"listen,required" rule:"filled" doc:"Where it listens: \"host:port\", \":port\" for all addresses, port 0 for one that is free."`
 	Protocol       string         `flow:"protocol,replace" enum:"http|tcp" default:"http" doc:"Whether it balances HTTP requests or TCP connections."`
 	To             Address        `flow:"to" refs:"function" doc:"The function that gets everything: short for one route \"/\"."`
 	Routes         []Route        `flow:"route" doc:"Which function gets which requests. The longest path wins, then a host before none, then the most headers."`
@@ -315,9 +315,9 @@ type Metric struct {
 type Task struct {
 	Phase      string            `flow:"phase" enum:"provision|deploy|stitch|tune" default:"deploy" doc:"Where in a run it belongs: it is done before any step of a later phase starts, and it starts when what it depends on is done (everything of the earlier phases, if it depends on nothing)."`
 	When       string            `flow:"when" enum:"create|update|always" default:"create" doc:"Runs once; or again whenever it, or something that it depends on, changes; or at every apply."`
-	Exec       []string          `flow:"exec" doc:"The command to run, on the machine where flowctl runs."`
+	Exec       []string          `flow:"exec" rule:"command" doc:"The command to run, on the machine where flowctl runs."`
 	HTTP       *TaskHTTP         `flow:"http" doc:"The request to send, instead of exec."`
-	Env        map[string]string `flow:"env" doc:"Environment variables for exec."`
+	Env        map[string]string `flow:"env" rule:"env" doc:"Environment variables for exec."`
 	WorkingDir string            `flow:"working_dir" doc:"The working directory; the spec's folder, if not set."`
 	Triggers   map[string]string `flow:"triggers" doc:"Values that count as a change for when = \"update\"."`
 	Retries    int               `flow:"retries" min:"0" max:"100" default:"0" doc:"Further attempts after a failure."`
@@ -329,7 +329,7 @@ type Task struct {
 
 // TaskHTTP is a request that a task sends.
 type TaskHTTP struct {
-	URL     string            `flow:"url,required" doc:"Where to."`
+	URL     string            `flow:"url,required" rule:"filled" doc:"Where to."`
 	Method  string            `flow:"method" enum:"GET|POST|PUT|PATCH|DELETE|HEAD" default:"GET" doc:"The method."`
 	Headers map[string]string `flow:"headers" doc:"Request headers."`
 	Body    string            `flow:"body" doc:"The request body."`

@@ -38,6 +38,7 @@ type Attribute struct {
 	Label     bool      // written as the nested block's label
 	Default   cty.Value // cty.NilVal if none
 	Enum      []string  // allowed values; nil if any
+	Rule      Rule      // what else holds for its values; "" if nothing
 	Min, Max  *float64  // bounds of a number, seconds of a duration, bytes of a size; nil if none
 	Block     *Schema   // of a BlockForm
 	Repeated  bool      // a BlockForm that may occur more than once
@@ -73,7 +74,7 @@ var schemas sync.Map // reflect.Type → *Schema
 // SchemaOf derives the schema of struct T from its tags:
 //
 //	flow:"name,required,computed,optional,replace,sensitive,meta,label"
-//	doc:"…"  default:"…"  enum:"a|b"  min:"0"  max:"10"  refs:"vm|host"
+//	doc:"…"  default:"…"  enum:"a|b"  min:"0"  max:"10"  refs:"vm|host"  rule:"env"
 //
 // Fields without a flow tag are skipped; embedded structs are merged. It panics
 // on a tag that it does not understand: that is a bug, and found by any test.
@@ -149,6 +150,7 @@ func attributeOf(f reflect.StructField, tag string, path []int) Attribute {
 			a.Refs = append(a.Refs, Kind(k))
 		}
 	}
+	a.Rule = Rule(f.Tag.Get("rule"))
 	a.Default = cty.NilVal
 	if d, ok := f.Tag.Lookup("default"); ok {
 		a.Default = literal(d, a.Type)
@@ -242,7 +244,7 @@ func literal(s string, t cty.Type) cty.Value {
 }
 
 // Normalise checks a known, non-null value of an attribute against its form,
-// bounds and choices and returns it in canonical spelling, so that "1024MiB"
+// bounds, choices and rule and returns it in canonical spelling, so that "1024MiB"
 // and "1GiB" are the same. The error is a full sentence about the value.
 func (a *Attribute) Normalise(v cty.Value) (cty.Value, error) {
 	if a.Type == cty.String && (a.Form == SizeForm || a.Form == DurationForm) {
@@ -279,7 +281,7 @@ func (a *Attribute) Normalise(v cty.Value) (cty.Value, error) {
 		}
 		return v, fmt.Errorf("%q is not one of %s", v.AsString(), quoteList(a.Enum))
 	}
-	return v, nil
+	return v, a.Rule.check(v)
 }
 
 func (a *Attribute) within(f float64, shown string) error {

@@ -96,9 +96,16 @@ func (l *loader) wellLabelled(blk *hclsyntax.Block) bool {
 			l.fault(blk.LabelRanges[i], "Invalid name", fmt.Sprintf("%q is no name: names start with a letter and go on with letters, digits, _ and -.", name))
 			return false
 		}
+		if len(name) > maxName {
+			l.fault(blk.LabelRanges[i], "Invalid name", fmt.Sprintf("The name has %d characters; %d are the most, since machines, files and containers are named after it.", len(name), maxName))
+			return false
+		}
 	}
 	return true
 }
+
+// maxName is the longest name of a block: host names are made of it (RFC 1123).
+const maxName = 63
 
 func labelHelp(kind string, labels int) string {
 	if labels == 0 {

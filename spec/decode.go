@@ -166,7 +166,9 @@ func fallback(a *engine.Attribute) cty.Value {
 // plain evaluates an attribute that holds a value.
 func (d *decoder) plain(expr hclsyntax.Expression, a *engine.Attribute) cty.Value {
 	if m, ok := mapOf(expr, d.values, a.Type); ok {
-		return m
+		if _, problem := normalise(a, m); problem == "" {
+			return m
+		}
 	}
 	v, ds := evaluate(expr, d.values)
 	d.diags = append(d.diags, convertDiags(ds)...)
