@@ -132,8 +132,8 @@ type LogLimit struct {
 }
 
 // Health says how to tell that a replica can serve. With none of http, tcp and
-// exec, a replica that runs is taken as healthy, unless its image has a
-// HEALTHCHECK of its own.
+// exec, a replica that stays up through its first moments is taken as healthy,
+// unless its image has a HEALTHCHECK of its own.
 type Health struct {
 	HTTP           string   `flow:"http" doc:"A path that answers with a status from 200 to 399."`
 	TCP            bool     `flow:"tcp" default:"false" doc:"The port accepts connections."`

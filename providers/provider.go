@@ -118,6 +118,12 @@ type Prober interface {
 	Probe(ctx context.Context, o engine.Object) error
 }
 
+// Stayer watches a replica that has no check through its first moments. It returns
+// nil when the replica is still up as ctx ends, and at once why it ended if it did.
+type Stayer interface {
+	Stays(ctx context.Context, o engine.Object) error
+}
+
 // Sizer tells the capacity of a machine that exists without flowctl.
 type Sizer interface {
 	Capacity(ctx context.Context, a engine.Address) (engine.Capacity, error)

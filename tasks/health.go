@@ -19,15 +19,23 @@ import (
 // few of these, and the loop's reaction time is made of them.
 const firstProbe = 10 * time.Millisecond
 
+// firstMoments is how long a new replica without a check is watched: a program
+// that is called in a wrong way, or misses a library, ends well within it.
+const firstMoments = 300 * time.Millisecond
+
 // verify waits until a new or changed replica is healthy, as often in a row as
-// its health block asks for, within its start timeout.
-func (r *Runner) verify(ctx context.Context, p providers.Provider, o engine.Object) error {
+// its health block asks for, within its start timeout. One without a check is
+// watched through its first moments if it is new.
+func (r *Runner) verify(ctx context.Context, p providers.Provider, o engine.Object, isNew bool) error {
 	if o.Address.Kind != engine.KindFunction {
 		return nil
 	}
 	replica := engine.MustDecode[engine.Replica](o.Value)
 	if replica.Health == nil {
-		return nil
+		if !isNew {
+			return nil
+		}
+		return r.stays(ctx, p, o)
 	}
 	h := *replica.Health
 	limit := h.StartTimeout.Std()
@@ -58,6 +66,20 @@ func (r *Runner) verify(ctx context.Context, p providers.Provider, o engine.Obje
 		return fmt.Errorf("wait until it is healthy: %w", cause)
 	}
 	return r.explain(ctx, p, o, fmt.Errorf("it was not healthy within %s (health.start_timeout): %w", h.StartTimeout, last))
+}
+
+// stays reports that a new replica ended at once.
+func (r *Runner) stays(ctx context.Context, p providers.Provider, o engine.Object) error {
+	s, ok := providers.As[providers.Stayer](p)
+	if !ok {
+		return nil
+	}
+	watch, stop := context.WithTimeout(ctx, firstMoments)
+	defer stop()
+	if err := s.Stays(watch, o); err != nil {
+		return r.explain(ctx, p, o, fmt.Errorf("it did not stay up: %w", err))
+	}
+	return nil
 }
 
 // check checks a replica once, in the way of its provider if that has one.

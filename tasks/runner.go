@@ -261,7 +261,7 @@ func (r *Runner) apply(ctx context.Context, p providers.Provider, c *engine.Chan
 		return r.salvage(ctx, p, c, call, w, o, err)
 	}
 	o = r.finish(c, w, o)
-	if err := r.verify(ctx, p, o); err != nil {
+	if err := r.verify(ctx, p, o, call.Prior == nil); err != nil {
 		return r.unhealthy(ctx, p, call, o, err)
 	}
 	r.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -116,9 +117,15 @@ func (a *app) explain(cmd *cobra.Command, err error) int {
 	var locked *state.LockedError
 	code := exitError
 	hint := ""
+	if word := straySpec(cmd); word != "" {
+		hint = fmt.Sprintf("%s is a spec, and the arguments of this command are something else. Write -spec=%s.", word, word)
+	}
 	switch {
 	case errors.As(err, &f):
 		if f.silent {
+			if hint != "" {
+				fmt.Fprintf(a.err, "\n%s\n", hint)
+			}
 			return f.code
 		}
 		code = f.code
@@ -128,7 +135,9 @@ func (a *app) explain(cmd *cobra.Command, err error) int {
 			"A lock whose process is dead is taken over by itself; 'flowctl state unlock' frees one on a machine that is gone."
 	case errors.As(err, &usage), isUsage(err):
 		code = exitUsage
-		hint = fmt.Sprintf("See '%s -help'.", cmd.CommandPath())
+		if hint == "" {
+			hint = fmt.Sprintf("See '%s -help'.", cmd.CommandPath())
+		}
 	case errors.Is(err, context.Canceled):
 		code, err = exitError, errors.New("interrupted")
 	}
@@ -138,6 +147,24 @@ func (a *app) explain(cmd *cobra.Command, err error) int {
 		fmt.Fprintf(a.err, "\n%s\n", hint)
 	}
 	return code
+}
+
+// straySpec returns the argument that is a spec file although the command takes
+// its spec by a flag, or "".
+func straySpec(cmd *cobra.Command) string {
+	if f := cmd.Flags().Lookup("spec"); f == nil || f.Changed {
+		return ""
+	}
+	words := cmd.Flags().Args()
+	if n := cmd.Flags().ArgsLenAtDash(); n >= 0 {
+		words = words[:n]
+	}
+	for _, w := range words {
+		if info, err := os.Stat(w); err == nil && info.Mode().IsRegular() && filepath.Ext(w) == ".hcl" {
+			return w
+		}
+	}
+	return ""
 }
 
 // isUsage recognises the errors of cobra and pflag, which have no types.

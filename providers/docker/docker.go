@@ -47,6 +47,7 @@ var (
 	_ providers.Logger   = (*Docker)(nil)
 	_ providers.Execer   = (*Docker)(nil)
 	_ providers.Prober   = (*Docker)(nil)
+	_ providers.Stayer   = (*Docker)(nil)
 	_ providers.Meter    = (*Docker)(nil)
 	_ providers.Watcher  = (*Docker)(nil)
 	_ providers.Cleaner  = (*Docker)(nil)

@@ -42,6 +42,7 @@ var (
 	_ providers.Lister   = (*Local)(nil)
 	_ providers.Logger   = (*Local)(nil)
 	_ providers.Execer   = (*Local)(nil)
+	_ providers.Stayer   = (*Local)(nil)
 	_ providers.Meter    = (*Local)(nil)
 	_ providers.Sizer    = (*Local)(nil)
 	_ providers.Cleaner  = (*Local)(nil)

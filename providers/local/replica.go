@@ -253,6 +253,30 @@ func (l *Local) removeReplica(ctx context.Context, r providers.Ref, known engine
 	return nil
 }
 
+// Stays implements providers.Stayer.
+func (l *Local) Stays(ctx context.Context, o engine.Object) error {
+	c := l.client(o.Attr("machine_id"))
+	defer c.Close()
+	name := providers.Name(o.Address, o.Gen)
+	for after := int64(0); ; {
+		snap, err := c.Changes(ctx, after)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(snap.Replicas, func(s agent.Status) bool { return s.Name == name })
+		if i < 0 {
+			return errors.New("its machine does not run it any more")
+		}
+		if s := stateOf(snap.Replicas[i]); s.Presence != engine.Present {
+			return errors.New(s.Why)
+		}
+		after = snap.Revision
+	}
+}
+
 // Logs implements providers.Logger.
 func (l *Local) Logs(ctx context.Context, o engine.Object, opts providers.LogOptions) iter.Seq2[providers.LogLine, error] {
 	return func(yield func(providers.LogLine, error) bool) {
