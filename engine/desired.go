@@ -19,6 +19,7 @@ type Desired struct {
 	Functions   []FunctionGroup
 	Outputs     []OutputDecl
 	Providers   []Setting
+	Hidden      []string // the names of variables that are sensitive, sorted
 }
 
 // Limits bound what runs at once besides the flow's parallelism; 0 or a missing

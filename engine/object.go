@@ -108,6 +108,20 @@ type Snapshot struct {
 	Open      []Intent  // operations that began and whose outcome is unknown: their process died
 	Providers []Setting // the provider settings of the last apply, for destroying without a spec
 	SpecPath  string    // the spec that was applied last
+	Sizes     []HandSize
+}
+
+// HandSize is the size of a group as an operator set it by hand. It holds for as
+// long as the spec goes on saying what it said then.
+type HandSize struct {
+	Group Address `json:"group"`
+	Size  int     `json:"size"`
+	Spec  int     `json:"spec"`
+}
+
+// SortSizes puts sizes into the order of their groups.
+func SortSizes(sizes []HandSize) {
+	slices.SortFunc(sizes, func(a, b HandSize) int { return a.Group.Compare(b.Group) })
 }
 
 // Setting is the configuration of one provider (or one alias of it).

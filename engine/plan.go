@@ -79,7 +79,7 @@ type Plan struct {
 	Changes  []Change // one for each resource, no-ops included, sorted by address
 	Outputs  []OutputChange
 	Placings []Placing   // where replicas go, sorted by address
-	Sizes    []GroupSize // sizes of autoscaled groups
+	Sizes    []GroupSize // sizes that the spec does not say: autoscaled, or set by hand
 }
 
 // Placing tells where a replica goes, and where it was.
@@ -94,7 +94,36 @@ type Placing struct {
 type GroupSize struct {
 	Group  Address
 	Size   int
-	Bounds Bounds
+	Bounds Bounds // as the spec has them
+	ByHand bool   // set by an operator, against the spec
+}
+
+// HandSizes returns the sizes that hold by hand, sorted by group.
+func (p Plan) HandSizes() []HandSize {
+	var sizes []HandSize
+	for _, g := range p.Sizes {
+		if g.ByHand {
+			sizes = append(sizes, HandSize{g.Group, g.Size, g.Bounds.Min})
+		}
+	}
+	return sizes
+}
+
+// Resizes reports whether p does nothing but change the number of instances in
+// these groups, with the backends that come and go with them.
+func (p Plan) Resizes(groups []Address) bool {
+	for _, c := range p.Changes {
+		a := c.Address.Group()
+		if c.Address.Kind == KindBackend {
+			_, replica := c.Address.Membership()
+			a = replica.Group()
+		}
+		sizes := c.Action == Create && c.Why == "" || c.Action == Delete
+		if c.Action == Run || c.Counts() && (!sizes || len(c.Leftovers) > 0 || !slices.Contains(groups, a)) {
+			return false
+		}
+	}
+	return true
 }
 
 // OutputChange is one output before and after.

@@ -83,6 +83,9 @@ func adjustment(p Planned) state.Adjust {
 		}
 	}
 	a.Put = append(a.Put, bookkeeping(p, adopted)...)
+	if hands := p.Plan.HandSizes(); len(p.Request.Targets) == 0 && !slices.Equal(hands, p.Snapshot.Sizes) {
+		a.Resized, a.Sizes = true, hands
+	}
 	return a
 }
 
@@ -103,7 +106,7 @@ func bookkeeping(p Planned, done map[engine.Key]bool) []engine.Object {
 	return put
 }
 
-func empty(a state.Adjust) bool { return len(a.Put)+len(a.Drop)+len(a.Resolve) == 0 }
+func empty(a state.Adjust) bool { return len(a.Put)+len(a.Drop)+len(a.Resolve) == 0 && !a.Resized }
 
 // run executes the steps and records the run.
 func (f *Flow) run(ctx, hard context.Context, l *state.Lease, p Planned, o Options, runner *tasks.Runner, steps []engine.Step, out *Outcome) error {

@@ -48,9 +48,13 @@ type Request struct {
 	Targets     []engine.Address
 	Replace     []engine.Address
 	Sizes       map[engine.Address]int // ordered by the loop
+	Hands       map[engine.Address]int // ordered by hand; SpecSize gives one back to the spec
 	NoRefresh   bool                   // take what is recorded for what is there
 	Parallelism int                    // of reading; 0 means DefaultParallelism
 }
+
+// SpecSize orders the size that the spec says, whatever it is.
+const SpecSize = -1
 
 // DefaultParallelism is how many tasks, or readings, run at once when nothing
 // else is said: Terraform's default.
@@ -129,6 +133,7 @@ func (f *Flow) compute(ctx context.Context, p *Planned) engine.Diagnostics {
 func (f *Flow) recompute(ctx context.Context, p *Planned) engine.Diagnostics {
 	recorded := p.Snapshot
 	recorded.Objects = adopted(p.Snapshot.Objects, p.Found.Adopted)
+	recorded.Sizes = resized(p.Snapshot.Sizes, p.Request)
 	var diags engine.Diagnostics
 	p.Plan, diags = plan.Compute(plan.Input{
 		Desired: p.Request.Desired, Recorded: recorded, Observed: p.Found.Observed, Destroy: p.Request.Destroy,

@@ -89,13 +89,20 @@ func (l *lab) plan(d engine.Desired) runtime.Planned {
 	return p
 }
 
-// try applies once and returns what went wrong.
-func (l *lab) try(r runtime.Request) (runtime.Outcome, error) {
-	ctx := context.Background()
-	lease, err := l.store.Acquire(ctx, state.ApplyLock, state.Holder{Since: time.Now()}, func(state.Holder) bool { return false })
+// lock takes the flow's lock, from whoever has it.
+func (l *lab) lock() *state.Lease {
+	l.t.Helper()
+	lease, err := l.store.Acquire(context.Background(), state.ApplyLock, state.Holder{Since: time.Now()}, func(state.Holder) bool { return false })
 	if err != nil {
 		l.t.Fatal(err)
 	}
+	return lease
+}
+
+// try applies once and returns what went wrong.
+func (l *lab) try(r runtime.Request) (runtime.Outcome, error) {
+	ctx := context.Background()
+	lease := l.lock()
 	p, diags, err := l.flow.Plan(ctx, r)
 	if err := errors.Join(err, diags.Err()); err != nil {
 		return runtime.Outcome{}, err

@@ -65,6 +65,7 @@ func (l *loader) evalScope() {
 		v.value = l.variableValue(v)
 		if v.opts.Sensitive {
 			v.value = v.value.Mark(engine.Sensitive)
+			l.desired.Hidden = append(l.desired.Hidden, name)
 		}
 		vars[name] = v.value
 	}

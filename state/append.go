@@ -210,11 +210,14 @@ func (t *transaction) dropObject(ctx context.Context, k engine.Key) error {
 }
 
 // Adjust records what was found, outside of any run: objects as they are now,
-// objects that are gone, and operations whose outcome was found out.
+// objects that are gone, operations whose outcome was found out, and the sizes of
+// groups that were set by hand.
 type Adjust struct {
 	Put     []engine.Object
 	Drop    []engine.Key
 	Resolve []engine.Outcome // their objects are in Put or Drop
+	Resized bool             // Sizes are all that hold by hand now
+	Sizes   []engine.HandSize
 }
 
 // Adjust writes what a refresh or a recovery found out.
@@ -236,7 +239,12 @@ func (s *Store) Adjust(ctx context.Context, l *Lease, a Adjust) error {
 				return err
 			}
 		}
-		return nil
+		if !a.Resized {
+			return nil
+		}
+		t.dirty = true // a saved plan may count on the sizes that were
+		_, err := t.tx.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES ('sizes', ?)", encodeList(a.Sizes))
+		return err
 	})
 }
 

@@ -48,6 +48,10 @@ func readMeta(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
 			}
 		case "spec_path":
 			snap.SpecPath = value
+		case "sizes":
+			if snap.Sizes, err = decodeList[engine.HandSize](value); err != nil {
+				return fmt.Errorf("%w: sizes by hand: %v", ErrDamaged, err)
+			}
 		case "providers":
 			if snap.Providers, err = decodeSettings(value); err != nil {
 				return err

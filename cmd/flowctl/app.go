@@ -223,7 +223,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("main", a.validateCommand(), a.planCommand(), a.applyCommand(), a.destroyCommand())
+	add("main", a.validateCommand(), a.planCommand(), a.applyCommand(), a.scaleCommand(), a.destroyCommand())
 	add("look", a.statusCommand(), a.outputCommand(), a.graphCommand(), a.logsCommand(), a.execCommand(), a.runsCommand(), a.showCommand())
 	add("more", a.fmtCommand(), a.stateCommand(), a.consoleCommand(), a.loadCommand(), a.versionCommand())
 	root.AddCommand(a.machineAgentCommand(), a.frontendAgentCommand(), exitCodesTopic())

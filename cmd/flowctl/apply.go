@@ -13,10 +13,8 @@ import (
 	"github.com/flowctl/flowctl/cmd/flowctl/args"
 	"github.com/flowctl/flowctl/cmd/flowctl/view"
 	"github.com/flowctl/flowctl/engine"
-	"github.com/flowctl/flowctl/engine/exec"
 	"github.com/flowctl/flowctl/runtime"
 	"github.com/flowctl/flowctl/spec"
-	"github.com/flowctl/flowctl/state"
 	"github.com/spf13/cobra"
 )
 
@@ -41,13 +39,12 @@ func (a *app) applyCommand() *cobra.Command {
 				return err
 			}
 			defer s.close()
-			return s.apply(cmd.Context(), p, o, nil)
+			return s.apply(cmd.Context(), p, o, nil, slices.Concat(p.Words(), s.given(), o.Words()))
 		},
 	}
 	f.Register(c.Flags(), true)
 	p.Register(c.Flags(), false)
 	o.Register(c.Flags())
-	c.Flags().BoolFunc("json", "the same as -progress=json", func(string) error { o.Progress = args.JSON; return nil })
 	return c
 }
 
@@ -71,90 +68,29 @@ func (a *app) applySaved(ctx context.Context, saved runtime.SavedPlan, f args.Fl
 	}
 	defer s.close()
 	o.AutoApprove = true
-	return s.apply(ctx, p, o, &saved)
+	return s.apply(ctx, p, o, &saved, s.given())
 }
 
-// apply plans under the lock, asks, and carries the plan out. With saved, the
-// plan is that.
-func (s *session) apply(ctx context.Context, p args.Plan, o args.Apply, saved *runtime.SavedPlan) error {
-	con := newConsole(s.app, o.Progress)
-	defer con.close()
-	s.log = con.logger()
-	if err := s.open(ctx, true); err != nil {
-		return err
-	}
+// apply plans, asks, and carries the plan out. With saved, the plan is that; words
+// are what the command was called with besides the flow.
+func (s *session) apply(ctx context.Context, p args.Plan, o args.Apply, saved *runtime.SavedPlan, words []string) error {
 	command := "apply"
 	if p.Destroy || saved != nil && saved.Destroy {
 		command = "destroy"
 	}
-	r, err := s.request(p)
-	if err != nil {
-		return err
-	}
-	lease, err := s.flow.Lock(ctx, runtime.Owner("flowctl "+command, s.app.now()), o.LockTimeout, con.waiting)
-	if err != nil {
-		return err
-	}
-	defer lease.Release(context.WithoutCancel(ctx))
-	if lease.Stale != nil {
-		con.note(fmt.Sprintf("Taking over from %s (process %d), which ended without giving its lock back.", lease.Stale.Command, lease.Stale.PID))
-	}
-	planned, err := s.prepare(ctx, r, saved, con)
-	if err != nil {
-		return err
-	}
-	if planned.Plan.Empty() && !hasRuns(planned.Plan) {
-		return s.nothing(ctx, lease, planned, command, con)
-	}
-	if !o.AutoApprove {
-		if err := s.ask(command, planned.Plan); err != nil {
-			return err
-		}
-	}
-	return s.carryOut(ctx, lease, planned, command, o, s.parallelism(p), con)
-}
-
-func hasRuns(p engine.Plan) bool {
-	return slices.ContainsFunc(p.Changes, func(c engine.Change) bool { return c.Action == engine.Run })
-}
-
-// prepare makes the plan, or the saved one again, and shows it.
-func (s *session) prepare(ctx context.Context, r runtime.Request, saved *runtime.SavedPlan, con *console) (runtime.Planned, error) {
-	var planned runtime.Planned
-	var diags engine.Diagnostics
-	var err error
-	if saved != nil {
-		planned, diags, err = s.flow.Restore(ctx, *saved, s.desired)
-	} else {
-		planned, diags, err = s.flow.Plan(ctx, r)
-	}
-	if err != nil {
-		return planned, err
-	}
-	con.plan(planned.Plan, append(s.diags, diags...), s)
-	if diags.HasErrors() {
-		return planned, shown(exitError)
-	}
-	return planned, nil
-}
-
-// nothing ends an apply that has nothing to do; what was found out is recorded
-// all the same.
-func (s *session) nothing(ctx context.Context, l *state.Lease, p runtime.Planned, command string, con *console) error {
-	out, err := s.flow.Apply(ctx, s.app.intr.hard, l, p, s.options(command))
-	if err != nil {
-		return err
-	}
-	con.done(view.JSONDone{Status: string(engine.RunSucceeded)}, out)
-	if p.Plan.Destroy {
-		return s.clear(ctx, l)
-	}
-	return nil
-}
-
-func (s *session) options(command string) runtime.Options {
-	path := s.bundle.Path
-	return runtime.Options{Command: command, Spec: s.bundle.Digest(), Path: path}
+	return s.change(ctx, change{
+		command: command, create: true, again: s.again(command, words...), parallelism: s.parallelism(p),
+		plan: func() (runtime.Planned, engine.Diagnostics, error) {
+			if saved != nil {
+				return s.flow.Restore(ctx, *saved, s.desired)
+			}
+			r, err := s.request(p)
+			if err != nil {
+				return runtime.Planned{}, nil, err
+			}
+			return s.flow.Plan(ctx, r)
+		},
+	}, o)
 }
 
 // ask wants a yes at the terminal.
@@ -195,50 +131,4 @@ func readLine(ctx context.Context, in io.Reader) (string, error) {
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	}
-}
-
-// carryOut executes a plan and says how it ended.
-func (s *session) carryOut(ctx context.Context, l *state.Lease, p runtime.Planned, command string, o args.Apply, parallelism int, con *console) error {
-	intr := s.app.intr
-	defer intr.graceful(o.Grace)()
-	opts := s.options(command)
-	limits := p.Request.Desired.Limits
-	opts.Limits = exec.Limits{Total: parallelism, Phases: limits.Phases(), Providers: limits.Providers}
-	opts.Begin, opts.Observe = con.begin, con.event
-	stopNote := context.AfterFunc(ctx, func() {
-		con.note(fmt.Sprintf("Stopping: no further task starts; those that run may take up to %s. Interrupt again to cancel them.", o.Grace))
-	})
-	out, err := s.flow.Apply(ctx, intr.hard, l, p, opts)
-	stopNote()
-	con.end()
-	if err != nil {
-		return &failure{code: exitIncomplete, err: err}
-	}
-	all, _ := p.Plan.Summarise()
-	con.done(view.JSONDone{Status: string(out.Run.Status), Run: out.Run.ID, Summary: view.SummaryJSON(all), Failed: len(out.Report.Failed)}, out)
-	if len(out.Report.Failed) > 0 || out.Report.Interrupted {
-		con.incomplete(out, s.again(command))
-		if intr.twice() {
-			return shown(exitInterrupted)
-		}
-		return shown(exitIncomplete)
-	}
-	s.sweep(ctx)
-	con.complete(command, out, all, s.again("status"), s.again("destroy"))
-	if command == "destroy" && len(p.Request.Targets) == 0 {
-		return s.clear(ctx, l)
-	}
-	return nil
-}
-
-// again is the command line that goes on with this flow.
-func (s *session) again(command string) string {
-	line := "flowctl " + command
-	if s.bundle.Path != "" && s.bundle.Path != "." {
-		line += " " + s.bundle.Path
-	}
-	if s.args.StateDir != "" {
-		line += " -state=" + s.args.StateDir
-	}
-	return line
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -167,7 +168,7 @@ func (c *console) complete(command string, out runtime.Outcome, n engine.Summary
 		fmt.Fprintf(c.app.out, "\n%s %d destroyed in %s.\n", s.Good("Destroy complete:"), n.Destroy, took)
 		return
 	}
-	fmt.Fprintf(c.app.out, "\n%s %d added, %d changed, %d replaced, %d destroyed in %s.\n", s.Good("Apply complete:"), n.Add, n.Change, n.Replace, n.Destroy, took)
+	fmt.Fprintf(c.app.out, "\n%s %d added, %d changed, %d replaced, %d destroyed in %s.\n", s.Good(strings.ToUpper(command[:1])+command[1:]+" complete:"), n.Add, n.Change, n.Replace, n.Destroy, took)
 	fmt.Fprint(c.app.out, view.Slowest(c.events, 5, s))
 	if len(out.Outputs) > 0 {
 		fmt.Fprintf(c.app.out, "\nOutputs:\n%s", view.Outputs(out.Outputs, "  "))

@@ -39,7 +39,6 @@ func (a *app) destroyCommand() *cobra.Command {
 	f.Register(c.Flags(), false)
 	p.Register(c.Flags(), false)
 	o.Register(c.Flags())
-	c.Flags().BoolFunc("json", "the same as -progress=json", func(string) error { o.Progress = args.JSON; return nil })
 	c.Flags().BoolVar(&keep, "keep-history", false, "keep the state file with the history of runs")
 	return c
 }
@@ -51,7 +50,7 @@ func (s *session) destroy(ctx context.Context, p args.Plan, o args.Apply) error 
 		fmt.Fprintf(s.app.out, "Nothing to destroy: the flow %q has not been applied.\n", s.name)
 		return nil
 	}
-	return s.apply(ctx, p, o, nil)
+	return s.apply(ctx, p, o, nil, slices.Concat(p.Words(), o.Words()))
 }
 
 // sweep clears away what is left of things that do not exist any more. It only

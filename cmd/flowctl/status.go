@@ -57,7 +57,7 @@ func (s *session) status(ctx context.Context) (view.FlowStatus, error) {
 	if err != nil {
 		return st, err
 	}
-	st.Serial, st.Outputs, st.Open = snap.Serial, snap.Outputs, len(snap.Open)
+	st.Serial, st.Outputs, st.Open, st.Sizes = snap.Serial, snap.Outputs, len(snap.Open), snap.Sizes
 	if runs, err := s.store.Runs(ctx, 1); err != nil {
 		return st, err
 	} else if len(runs) > 0 {

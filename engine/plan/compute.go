@@ -170,14 +170,28 @@ func (c *computer) place() {
 	c.reportPlacement()
 }
 
-// sized narrows the bounds of an autoscaled group to the size that the loop
-// ordered, if it did.
+// sized narrows the bounds of a group to the size that the loop ordered, or that
+// was set by hand.
 func (c *computer) sized(group engine.Address, b engine.Bounds) engine.Bounds {
 	if n, ok := c.in.Sizes[group]; ok && b.Autoscaled {
 		n = b.Clamp(n)
 		return engine.Bounds{Min: n, Max: n, Autoscaled: true}
 	}
+	if n, ok := c.byHand(group, b); ok {
+		return engine.Bounds{Min: n, Max: n}
+	}
 	return b
+}
+
+// byHand returns the size that was set by hand, if the spec still says what it
+// said then.
+func (c *computer) byHand(group engine.Address, b engine.Bounds) (int, bool) {
+	for _, h := range c.in.Recorded.Sizes {
+		if h.Group == group && !b.Autoscaled && h.Spec == b.Min {
+			return h.Size, true
+		}
+	}
+	return 0, false
 }
 
 // capacity fills in what a host's block leaves to the host: it was read there.
@@ -248,8 +262,12 @@ func (c *computer) finish() engine.Plan {
 		groups[f.Address] = f.Replicas
 	}
 	for a, b := range groups {
-		if b.Autoscaled && !c.in.Destroy {
-			p.Sizes = append(p.Sizes, engine.GroupSize{Group: a, Size: len(c.members[a]), Bounds: b})
+		n, hand := c.byHand(a, b)
+		if b.Autoscaled {
+			n = len(c.members[a])
+		}
+		if (b.Autoscaled || hand) && !c.in.Destroy {
+			p.Sizes = append(p.Sizes, engine.GroupSize{Group: a, Size: n, Bounds: b, ByHand: hand})
 		}
 	}
 	slices.SortFunc(p.Sizes, func(a, b engine.GroupSize) int { return a.Group.Compare(b.Group) })

@@ -3,6 +3,7 @@ package args
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,8 +64,32 @@ func (p *Plan) Register(fs *pflag.FlagSet, destroyFlag bool) {
 	}
 	fs.StringArrayVar(&p.Targets, "target", nil, "only this address and what it needs (may be repeated)")
 	fs.StringArrayVar(&p.Replace, "replace", nil, "replace this address even if nothing changed (may be repeated)")
+	p.RegisterPace(fs)
+}
+
+// RegisterPace adds the flags that do not choose what is planned.
+func (p *Plan) RegisterPace(fs *pflag.FlagSet) {
 	fs.BoolVar(&p.Refresh, "refresh", true, "look at the world before planning")
 	fs.IntVar(&p.Parallelism, "parallelism", 0, "how many tasks run at once (default 10, or the flow's own)")
+}
+
+// Words returns the flags as they would be written, without those that say
+// nothing new.
+func (p *Plan) Words() []string {
+	var words []string
+	for _, t := range p.Targets {
+		words = append(words, "-target="+t)
+	}
+	for _, r := range p.Replace {
+		words = append(words, "-replace="+r)
+	}
+	if !p.Refresh {
+		words = append(words, "-refresh=false")
+	}
+	if p.Parallelism > 0 {
+		words = append(words, fmt.Sprintf("-parallelism=%d", p.Parallelism))
+	}
+	return words
 }
 
 // Addresses parses addresses that were given to a flag or as arguments.
@@ -76,6 +101,51 @@ func Addresses(texts []string) ([]engine.Address, error) {
 			return nil, Usage(err)
 		}
 		all = append(all, a)
+	}
+	return all, nil
+}
+
+// SpecSize is the size in "web=spec": the one that the spec says.
+const SpecSize = -1
+
+// Size is a size ordered by hand: "web=5".
+type Size struct {
+	Group engine.Address
+	Size  int // or SpecSize
+}
+
+// Sizes parses the arguments of scale. A bare name is a function's.
+func Sizes(texts []string) ([]Size, error) {
+	var all []Size
+	seen := map[engine.Address]bool{}
+	for _, t := range texts {
+		at := strings.LastIndexByte(t, '=')
+		if at < 1 {
+			return nil, Usagef("%q is not NAME=SIZE, such as web=5 or vm.node=3", t)
+		}
+		name, size := t[:at], SpecSize
+		if t[at+1:] != "spec" {
+			n, err := strconv.Atoi(t[at+1:])
+			if err != nil || n < 0 {
+				return nil, Usagef("%q is no size: write a number from 0 on, or %s=spec for the size in the spec", t[at+1:], name)
+			}
+			size = n
+		}
+		if !strings.Contains(strings.SplitN(name, "[", 2)[0], ".") {
+			name = string(engine.KindFunction) + "." + name
+		}
+		a, err := engine.ParseAddress(name)
+		if err != nil {
+			return nil, Usage(err)
+		}
+		if a != a.Group() || !a.Kind.Sized() {
+			return nil, Usagef("%s has no size: only whole functions and vms have one", a)
+		}
+		if seen[a] {
+			return nil, Usagef("%s is named twice", a)
+		}
+		seen[a] = true
+		all = append(all, Size{a, size})
 	}
 	return all, nil
 }
@@ -137,4 +207,13 @@ func (a *Apply) Register(fs *pflag.FlagSet) {
 	fs.DurationVar(&a.LockTimeout, "lock-timeout", 0, "how long to wait for whoever holds the lock")
 	fs.DurationVar(&a.Grace, "grace", 30*time.Second, "after the first ^C, how long running tasks may take to finish")
 	fs.Var(&a.Progress, "progress", "how to show progress")
+	fs.BoolFunc("json", "the same as -progress=json", func(string) error { a.Progress = JSON; return nil })
+}
+
+// Words returns the flags that a second call should have, too.
+func (a *Apply) Words() []string {
+	if a.AutoApprove {
+		return []string{"-auto-approve"}
+	}
+	return nil
 }

@@ -369,20 +369,32 @@ func writeHolds(b *strings.Builder, p engine.Plan, s Style) {
 	}
 }
 
-// writeSizes tells the sizes of groups that the loop owns.
+// writeSizes tells the sizes of groups that the spec does not say; of an empty
+// plan only those that differ from it.
 func writeSizes(b *strings.Builder, p engine.Plan, s Style) {
-	if len(p.Sizes) == 0 || p.Empty() {
-		return
-	}
+	n := 0
 	for _, g := range p.Sizes {
-		fmt.Fprintf(b, "  %s %s\n", s.dim("#"), SizeText(g))
+		if g.ByHand || !p.Empty() {
+			fmt.Fprintf(b, "  %s %s\n", s.dim("#"), SizeText(g))
+			n++
+		}
 	}
-	b.WriteByte('\n')
+	if n > 0 {
+		b.WriteByte('\n')
+	}
 }
 
-// SizeText says the size of an autoscaled group.
+// SizeText says the size of a group, and who decided it.
 func SizeText(g engine.GroupSize) string {
+	if g.ByHand {
+		return fmt.Sprintf("%s: %s", g.Group, HandText(engine.HandSize{Size: g.Size, Spec: g.Bounds.Min}))
+	}
 	return fmt.Sprintf("%s: %d (autoscaled, %d..%d)", g.Group, g.Size, g.Bounds.Min, g.Bounds.Max)
+}
+
+// HandText says a size that was set by hand: "5 (by hand; the spec says 3)".
+func HandText(h engine.HandSize) string {
+	return fmt.Sprintf("%d (by hand; the spec says %d)", h.Size, h.Spec)
 }
 
 func writeOutputs(b *strings.Builder, p engine.Plan, s Style) {

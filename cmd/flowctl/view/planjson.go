@@ -70,12 +70,13 @@ type JSONPlacing struct {
 	Why     string `json:"why,omitempty"`
 }
 
-// JSONSize is the size of an autoscaled group.
+// JSONSize is a size that the spec does not say.
 type JSONSize struct {
-	Group string `json:"group"`
-	Size  int    `json:"size"`
-	Min   int    `json:"min"`
-	Max   int    `json:"max"`
+	Group  string `json:"group"`
+	Size   int    `json:"size"`
+	Min    int    `json:"min"`
+	Max    int    `json:"max"`
+	ByHand bool   `json:"by_hand"`
 }
 
 // PlanJSON converts a plan.
@@ -104,7 +105,7 @@ func PlanJSON(p engine.Plan, ds engine.Diagnostics, sources *Sources) JSONPlan {
 		j.Placement = append(j.Placement, JSONPlacing{pl.Replica.String(), pl.Machine.String(), pl.Was.String(), pl.Why})
 	}
 	for _, g := range p.Sizes {
-		j.Sizes = append(j.Sizes, JSONSize{g.Group.String(), g.Size, g.Bounds.Min, g.Bounds.Max})
+		j.Sizes = append(j.Sizes, JSONSize{g.Group.String(), g.Size, g.Bounds.Min, g.Bounds.Max, g.ByHand})
 	}
 	return j
 }

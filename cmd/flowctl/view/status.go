@@ -22,6 +22,7 @@ type FlowStatus struct {
 	LastRun   *engine.RunInfo
 	Open      int // operations of interrupted runs whose outcome is unknown
 	Resources []ResourceStatus
+	Sizes     []engine.HandSize
 	Outputs   map[string]engine.OutputValue
 }
 
@@ -99,7 +100,7 @@ func Status(st FlowStatus, now time.Time, s Style) string {
 		if g[0].Object.Address.Kind == engine.KindBackend {
 			continue // the frontends tell
 		}
-		t.groupRows(g, st.Resources, now, s)
+		t.groupRows(g, st, now, s)
 	}
 	if len(st.Resources) == 0 {
 		b.WriteString("\nNothing exists.\n")
@@ -125,7 +126,8 @@ func grouped(rs []ResourceStatus) [][]ResourceStatus {
 	return groups
 }
 
-func (t *Table) groupRows(g []ResourceStatus, all []ResourceStatus, now time.Time, s Style) {
+func (t *Table) groupRows(g []ResourceStatus, st FlowStatus, now time.Time, s Style) {
+	all := st.Resources
 	var states []string
 	for _, r := range g {
 		states = append(states, r.State())
@@ -135,7 +137,13 @@ func (t *Table) groupRows(g []ResourceStatus, all []ResourceStatus, now time.Tim
 		t.Row(append([]string{s.bold(a.String())}, cells(g[0], all, now, s)...)...)
 		return
 	}
-	t.Row(s.bold(a.Group().String()), stateText(States(states), states, s))
+	row := []string{s.bold(a.Group().String()), stateText(States(states), states, s)}
+	for _, h := range st.Sizes {
+		if h.Group == a.Group() {
+			row = append(row, HandText(h))
+		}
+	}
+	t.Row(row...)
 	for _, r := range g {
 		name := "  " + r.Object.Address.String()
 		if r.Object.Gen > 1 {
@@ -246,6 +254,7 @@ type JSONStatus struct {
 	LastRun       *JSONRun                   `json:"last_run"`
 	Open          int                        `json:"open_operations"`
 	Groups        map[string]map[string]int  `json:"groups"` // states counted, by group
+	Sizes         []engine.HandSize          `json:"sizes"`  // set by hand
 	Resources     []JSONResource             `json:"resources"`
 	Outputs       map[string]JSONOutputValue `json:"outputs"`
 }
@@ -273,7 +282,7 @@ type JSONResource struct {
 func StatusJSON(st FlowStatus) JSONStatus {
 	j := JSONStatus{
 		FormatVersion: FormatVersion, Flow: st.Flow, Serial: st.Serial, Lock: st.Lock, Open: st.Open,
-		Groups: map[string]map[string]int{}, Resources: []JSONResource{}, Outputs: OutputsJSON(st.Outputs),
+		Groups: map[string]map[string]int{}, Sizes: append([]engine.HandSize{}, st.Sizes...), Resources: []JSONResource{}, Outputs: OutputsJSON(st.Outputs),
 	}
 	if st.LastRun != nil {
 		r := RunJSON(*st.LastRun)
