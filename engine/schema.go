@@ -243,6 +243,19 @@ func literal(s string, t cty.Type) cty.Value {
 	panic("bug: default " + s + " for type " + t.FriendlyName())
 }
 
+// DefaultsOf returns a T as a block without any attribute would make it. Nested
+// blocks are absent.
+func DefaultsOf[T any]() T {
+	s := SchemaOf[T]()
+	set := map[string]cty.Value{}
+	for i := range s.Attributes {
+		if a := &s.Attributes[i]; a.Default != cty.NilVal {
+			set[a.Name] = a.Default
+		}
+	}
+	return MustDecode[T](cty.ObjectVal(set))
+}
+
 // Normalise checks a known, non-null value of an attribute against its form,
 // bounds, choices and rule and returns it in canonical spelling, so that "1024MiB"
 // and "1GiB" are the same. The error is a full sentence about the value.

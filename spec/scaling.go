@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/rule"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -69,7 +70,7 @@ func (l *loader) checkScaling(inst *instance, s engine.Scaling, value cty.Value)
 		return
 	case s.Target.Kind == engine.KindFunction && s.Headroom > 0:
 		l.faultOf(inst, b.attribute("headroom"), "Headroom of a function", "headroom counts free slots on machines. Move it into the scaling block of the vm.")
-	case s.Target.Kind == engine.KindFunction && len(metrics) == 0 && s.Min != s.Max:
+	case s.Target.Kind == engine.KindFunction && len(metrics) == 0 && len(s.Schedules) == 0 && s.Min != s.Max:
 		l.warnOf(inst, b.def, "Scaling without a metric", fmt.Sprintf("%s measures nothing, so it never asks for more than min = %d. Add a block such as metric \"rps\" { target = 50 }.", inst.addr, s.Min))
 	}
 	first := map[string]hcl.Range{}
@@ -80,8 +81,45 @@ func (l *loader) checkScaling(inst *instance, s engine.Scaling, value cty.Value)
 			continue
 		}
 		first[m.Name] = blk.DefRange()
-		l.checkMetric(inst, blk.DefRange(), m, element0(value, "metric", i))
+		used := s.Formula != "" || slices.ContainsFunc(s.Steps, func(step engine.ScalingStep) bool { return step.Metric == m.Name })
+		l.checkMetric(inst, blk.DefRange(), m, element0(value, "metric", i), used)
 	}
+	l.checkRule(inst, s, value)
+}
+
+// checkRule reports what makes no sense in a block all of whose values are known.
+func (l *loader) checkRule(inst *instance, s engine.Scaling, value cty.Value) {
+	if !value.IsWhollyKnown() || s.Target.IsZero() {
+		return
+	}
+	_, problems := rule.Of(inst.addr.Name, s)
+	for _, p := range problems {
+		report := l.faultOf
+		if p.Warning {
+			report = l.warnOf
+		}
+		report(inst, inst.block.part(p.Block, p.Index, p.Attribute), p.Summary, p.Detail)
+	}
+}
+
+// part returns the place of an attribute of a nested block; of the nested block
+// if it does not have the attribute; of b if it does not have the block.
+func (b *block) part(nested string, i int, attribute string) hcl.Range {
+	if nested == "" {
+		return b.attribute(attribute)
+	}
+	for _, blk := range b.body.Blocks {
+		switch {
+		case blk.Type != nested:
+		case i > 0:
+			i--
+		case blk.Body.Attributes[attribute] != nil:
+			return blk.Body.Attributes[attribute].Expr.Range()
+		default:
+			return blk.DefRange()
+		}
+	}
+	return b.def
 }
 
 // element0 returns element i of a list attribute.
@@ -95,7 +133,7 @@ func isGiven(v cty.Value, name string) bool {
 	return !a.IsNull()
 }
 
-func (l *loader) checkMetric(inst *instance, where hcl.Range, m engine.Metric, v cty.Value) {
+func (l *loader) checkMetric(inst *instance, where hcl.Range, m engine.Metric, v cty.Value, used bool) {
 	builtin := slices.Contains(builtinMetrics, m.Name)
 	usage := m.Name == "cpu" || m.Name == "memory"
 	switch {
@@ -103,8 +141,8 @@ func (l *loader) checkMetric(inst *instance, where hcl.Range, m engine.Metric, v
 		l.faultOf(inst, where, "Unknown metric", fmt.Sprintf("No metric %q is built in.%s A metric of your own needs a source and a query.", m.Name, didYouMean(m.Name, builtinMetrics, "")))
 	case !isGiven(v, "query") && (!builtin || slices.Contains(askedSources, m.Source)):
 		l.faultOf(inst, where, "Metric without a query", fmt.Sprintf("The metric %q of %s has a source, but nothing to ask it. Write query = and what to ask.", m.Name, inst.addr))
-	case isGiven(v, "target") == isGiven(v, "utilisation"):
-		l.faultOf(inst, where, "Metric without one target", fmt.Sprintf("The metric %q of %s needs either target (how much of it one replica should have) or, for cpu and memory, utilisation (how much of its limit should be in use).", m.Name, inst.addr))
+	case isGiven(v, "target") && isGiven(v, "utilisation"), !used && !isGiven(v, "target") && !isGiven(v, "utilisation"):
+		l.faultOf(inst, where, "Metric without one target", fmt.Sprintf("The metric %q of %s needs either target (how much of it one replica should have) or, for cpu and memory, utilisation (how much of its limit should be in use). Only a metric that a step or the formula names may go without.", m.Name, inst.addr))
 	case isGiven(v, "utilisation") && !usage:
 		l.faultOf(inst, where, "Utilisation of no limit", fmt.Sprintf("A replica has a limit of cpu and memory only, so the metric %q has no utilisation. Write target = and how much of it one replica should have.", m.Name))
 	case isGiven(v, "target") && m.Target == 0 && v.GetAttr("target").IsKnown():
@@ -131,7 +169,7 @@ func (l *loader) checkMeasured() {
 			where := blocks[i].DefRange()
 			unlimited := m.Name == "cpu" && f.Each.CPU == 0 || m.Name == "memory" && f.Each.Memory == 0
 			switch {
-			case m.Utilisation > 0 && unlimited:
+			case m.Target == 0 && unlimited:
 				l.faultOf(o.inst, where, "Utilisation of no limit", fmt.Sprintf("The metric measures %s against the limit of %s, which has none. Set %s there, or write target = instead of utilisation.", m.Name, f.Address, m.Name))
 			case m.Source == "" && slices.Contains(frontMetrics, m.Name) && !behind[f.Address]:
 				l.warnOf(o.inst, where, "Metric without a frontend", fmt.Sprintf("Frontends measure %s, and none balances to %s, so the metric has no value. Add a frontend with to = %s, or give the metric a source.", m.Name, f.Address, f.Address))
