@@ -56,6 +56,7 @@ var rooms = map[string]room{
 	"tasks":                  {ours: []string{"engine", "providers"}, foreign: cty, bans: []string{"database/sql", "os/exec"}},
 	"runtime": {ours: []string{"engine", "engine/plan", "engine/graph", "engine/exec", "providers", "tasks", "state"}, foreign: cty,
 		bans: []string{"net/http", "database/sql", "os/exec"}},
+	"runtime/decide":   {ours: []string{"engine", "engine/rule"}, pure: true, bans: io},
 	"cmd/flowctl":      {ours: []string{"*"}, foreign: []string{"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/zclconf/go-cty/cty", "golang.org/x/term"}},
 	"cmd/flowctl/args": {ours: []string{"engine"}, foreign: []string{"github.com/spf13/pflag"}, bans: io},
 	"cmd/flowctl/view": {ours: []string{"engine", "engine/graph", "engine/plan", "providers", "state"}, foreign: append([]string{"github.com/hashicorp/hcl/v2"}, cty...),

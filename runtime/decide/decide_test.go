@@ -1,0 +1,433 @@
+package decide_test
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/rule"
+	"github.com/flowctl/flowctl/runtime/decide"
+)
+
+var (
+	web   = engine.Addr(engine.KindFunction, "web")
+	start = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+)
+
+// block is a scaling block of 1 to 1000 replicas with the defaults of the
+// language.
+func block(metrics ...engine.Metric) engine.Scaling {
+	s := engine.DefaultsOf[engine.Scaling]()
+	s.Target, s.Min, s.Max, s.Metrics = web, 1, 1000, metrics
+	return s
+}
+
+func metric(name string, target float64) engine.Metric {
+	m := engine.DefaultsOf[engine.Metric]()
+	m.Name, m.Target = name, target
+	return m
+}
+
+// average is a metric of one's own that is no sum.
+func average(target float64) engine.Metric {
+	m := metric("load", target)
+	m.Source, m.Query, m.Value = "exec", "load", "average"
+	return m
+}
+
+type checker interface {
+	Helper()
+	Fatalf(string, ...any)
+}
+
+func ruleOf(t checker, s engine.Scaling) rule.Rule {
+	t.Helper()
+	r, problems := rule.Of("web", s)
+	for _, p := range problems {
+		if !p.Warning {
+			t.Fatalf("%s: %s", p.Summary, p.Detail)
+		}
+	}
+	return r
+}
+
+// free takes away all that limits how fast a size moves.
+func free(s engine.Scaling) engine.Scaling {
+	up, down := engine.DefaultsOf[engine.ScalingUp](), engine.DefaultsOf[engine.ScalingDown]()
+	up.Limit, down.Limit = &engine.UpLimit{Per: engine.Duration(time.Second)}, &engine.DownLimit{Per: engine.Duration(time.Second)}
+	down.Stabilise = "0s"
+	s.Up, s.Down = &up, &down
+	return s
+}
+
+// old is the history of a rule that has been watched for long.
+func old() decide.History { return decide.History{Since: start.Add(-24 * time.Hour), Active: start} }
+
+// reading is one fresh sample of one metric.
+func reading(name string, v float64) map[string][]decide.Sample {
+	return map[string][]decide.Sample{name: {{At: start, Value: v}}}
+}
+
+func TestTargets(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		metric  engine.Metric
+		ready   int
+		boot    int
+		samples []decide.Sample
+		want    int
+	}{
+		{"within tolerance", average(50), 5, 0, []decide.Sample{{Value: 54}}, 5},
+		{"above tolerance", average(50), 5, 0, []decide.Sample{{Value: 56}}, 6},
+		{"below tolerance, and no whole replica less", average(50), 5, 0, []decide.Sample{{Value: 44}}, 5},
+		{"below tolerance", average(50), 5, 0, []decide.Sample{{Value: 40}}, 4},
+		{"the upper edge of tolerance", average(100), 10, 0, []decide.Sample{{Value: 110}}, 10},
+		{"the lower edge of tolerance", average(100), 10, 0, []decide.Sample{{Value: 90}}, 10},
+		{"a replica that is not measured has nothing when it would grow", average(50), 4, 0, []decide.Sample{{Value: 80, Units: 3}}, 5},
+		{"and what it should when it would shrink", average(50), 4, 0, []decide.Sample{{Value: 20, Units: 3}}, 3},
+		{"the direction does not flip by that", average(50), 4, 0, []decide.Sample{{Value: 60, Units: 3}}, 4},
+		{"replicas that start have no load yet", average(50), 2, 3, []decide.Sample{{Value: 100}}, 5},
+		{"and more come if they do not suffice", average(50), 2, 1, []decide.Sample{{Value: 100}}, 4},
+		{"a total is shared", metric("rps", 50), 2, 0, []decide.Sample{{Value: 480}}, 10},
+		{"replicas that start count as capacity", metric("rps", 50), 2, 8, []decide.Sample{{Value: 480}}, 10},
+		{"from nothing", metric("queue", 2), 0, 0, []decide.Sample{{Value: 7}}, 4},
+		{"rounding alone asks for nothing", metric("rps", 0.1), 30, 0, []decide.Sample{{Value: 0.1 * 3}}, 3},
+		{"a burst", metric("rps", 70), 10, 0, []decide.Sample{{Value: 1400}}, 20},
+		{"what cannot be true is not measured", metric("rps", 50), 4, 0, []decide.Sample{{Value: math.NaN()}}, 4},
+		{"nor what is infinite", metric("rps", 50), 4, 0, []decide.Sample{{Value: math.Inf(1)}}, 4},
+		{"nor what is below nothing", metric("rps", 50), 4, 0, []decide.Sample{{Value: -9}}, 4},
+		{"what can be true counts", metric("rps", 50), 4, 0, []decide.Sample{{Value: 400}, {Value: math.NaN()}}, 8},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := free(block(c.metric))
+			s.Min = 0
+			for i := range c.samples {
+				c.samples[i].At = start
+			}
+			o := decide.Observation{Ready: c.ready, Starting: c.boot, Samples: map[string][]decide.Sample{c.metric.Name: c.samples}}
+			d, _ := decide.Decide(ruleOf(t, s), old(), o, start)
+			if d.To != c.want {
+				t.Errorf("to %d, want %d: %s", d.To, c.want, d.Why)
+			}
+		})
+	}
+}
+
+// world drives a rule through time: what is decided is there at once.
+type world struct {
+	t    *testing.T
+	r    rule.Rule
+	h    decide.History
+	size int
+	now  time.Time
+	d    decide.Decision
+}
+
+// at evaluates after some time with one sample of each named metric, and returns
+// the size after it. A negative value stands for nothing measured.
+func (w *world) at(after time.Duration, values map[string]float64) int {
+	w.t.Helper()
+	w.now = w.now.Add(after)
+	o := decide.Observation{Ready: w.size, Samples: map[string][]decide.Sample{}}
+	for name, v := range values {
+		if v >= 0 {
+			o.Samples[name] = []decide.Sample{{At: w.now, Value: v}}
+		}
+	}
+	w.d, w.h = decide.Decide(w.r, w.h, o, w.now)
+	if w.d.Act {
+		w.size = w.d.To
+	}
+	return w.size
+}
+
+func (w *world) rps(after time.Duration, v float64) int {
+	w.t.Helper()
+	return w.at(after, map[string]float64{"rps": v})
+}
+
+func newWorld(t *testing.T, size int, s engine.Scaling) *world {
+	t.Helper()
+	return &world{t: t, r: ruleOf(t, s), h: old(), size: size, now: start}
+}
+
+func (w *world) wants(what string, got, want int) {
+	w.t.Helper()
+	if got != want {
+		w.t.Errorf("%s: %d, want %d: %s", what, got, want, w.d.Why)
+	}
+}
+
+// KEP-853: the window down takes the largest, the window up the smallest wish.
+func TestStabilisationTakesTheExtremeOfItsWindow(t *testing.T) {
+	s := free(block(metric("rps", 1)))
+	s.Metrics[0].Burst = &engine.MetricBurst{}
+	s.Down.Stabilise = "9s"
+	s.Up.Tolerance, s.Down.Tolerance = 0, 0
+	w := newWorld(t, 10, s)
+	for _, wish := range []float64{10, 9, 8, 9, 9, 8, 9, 8, 9, 8} {
+		w.wants("within the window", w.rps(time.Second, wish), 10)
+	}
+	if len(w.d.Limits) != 1 || w.d.Limits[0].By != decide.ByStabilise || !w.d.Limits[0].Until.Equal(start.Add(10*time.Second)) {
+		t.Errorf("limits: %+v", w.d.Limits)
+	}
+	w.wants("one later", w.rps(time.Second, 8), 9)
+
+	s = free(block(metric("rps", 1)))
+	s.Metrics[0].Burst = &engine.MetricBurst{}
+	s.Up.Stabilise = "5s"
+	w = newWorld(t, 1, s)
+	for i, wish := range []float64{4, 3, 10, 19, 3, 2} {
+		if got := w.rps(time.Second, wish); i == 5 {
+			w.wants("the least of the window", got, 2)
+		}
+	}
+}
+
+// HPA's limits: four or twice the size up, ten percent down.
+func TestLimitsPerTime(t *testing.T) {
+	s := free(block(metric("rps", 1)))
+	s.Metrics[0].Burst = &engine.MetricBurst{}
+	s.Up.Limit = nil
+	w := newWorld(t, 1, s)
+	for _, want := range []int{5, 10, 20, 40} {
+		w.wants("grows", w.rps(15*time.Second, 900), want)
+		w.wants("and no more in the same time", w.rps(time.Second, 900), want)
+		w.now = w.now.Add(-time.Second)
+	}
+	if !strings.Contains(w.d.Why, "limited to 40 until 12:01:15") {
+		t.Errorf("why: %s", w.d.Why)
+	}
+	s.Down.Limit = &engine.DownLimit{Percent: 10, Per: engine.Duration(time.Minute)}
+	w = newWorld(t, 80, s)
+	w.wants("shrinks by a tenth", w.rps(time.Minute, 1), 72)
+	w.wants("once a minute", w.rps(30*time.Second, 1), 72)
+	w.wants("and again", w.rps(30*time.Second, 1), 64)
+}
+
+// Knative's panic: entered at twice the size, held for a minute after the last
+// sign, never shrinking, past every limit.
+func TestBursts(t *testing.T) {
+	s := free(block(metric("rps", 70)))
+	s.Up.Limit = &engine.UpLimit{Replicas: 1, Per: engine.Duration(time.Minute)}
+	s.Up.Stabilise = "10m"
+	w := newWorld(t, 10, s)
+	w.wants("not quite twice is no burst", w.rps(time.Second, 1330), 11)
+	w = newWorld(t, 10, s)
+	w.wants("twice is", w.rps(time.Second, 1400), 20)
+	w.wants("it does not shrink", w.rps(59*time.Second, 70), 20)
+	w.wants("until it is over", w.rps(2*time.Second, 70), 1)
+}
+
+func TestActivationAndRest(t *testing.T) {
+	m := metric("queue", 10)
+	m.Activate = 50
+	s := free(block(m))
+	s.Min = 0
+	s.Zero = &engine.ScalingZero{After: engine.Duration(5 * time.Minute)}
+	w := newWorld(t, 0, s)
+	queue := func(after time.Duration, v float64) int { return w.at(after, map[string]float64{"queue": v}) }
+	w.wants("activation is stronger than the target", queue(time.Second, 40), 0)
+	w.wants("woken", queue(time.Second, 51), 6)
+	w.wants("it goes on as long as it may", queue(2*time.Minute, 0), 1)
+	w.wants("what is missing lets nothing rest", queue(4*time.Minute, -1), 1)
+	w.wants("rests", queue(time.Second, 0), 0)
+	w.wants("what is missing wakes nothing", queue(time.Second, -1), 0)
+}
+
+func TestMissingData(t *testing.T) {
+	jobs := metric("jobs", 10)
+	jobs.Source, jobs.Query = "exec", "jobs"
+	for _, c := range []struct {
+		name    string
+		missing engine.MetricMissing
+		rps     float64
+		soon    int
+		later   int
+	}{
+		{"holds", engine.MetricMissing{Then: "hold"}, 50, 8, 8},
+		{"does not hinder growth", engine.MetricMissing{Then: "hold"}, 600, 12, 12},
+		{"goes to a number", engine.MetricMissing{Then: "hold", Replicas: 9}, 50, 8, 9},
+		{"never below what there is", engine.MetricMissing{Then: "hold", Replicas: 3}, 50, 8, 8},
+		{"goes to the greatest", engine.MetricMissing{Then: "max"}, 50, 8, 20},
+		{"leaves it to others", engine.MetricMissing{Then: "ignore"}, 50, 8, 1},
+		{"unless there are none", engine.MetricMissing{Then: "ignore"}, -1, 8, 8},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.missing.After = engine.Duration(time.Minute)
+			jobs.Missing = &c.missing
+			rps := metric("rps", 50)
+			rps.Burst = &engine.MetricBurst{}
+			s := free(block(rps, jobs))
+			s.Max = 20
+			w := newWorld(t, 8, s)
+			w.wants("measured", w.at(time.Second, map[string]float64{"rps": 400, "jobs": 80}), 8)
+			w.wants("soon", w.at(59*time.Second, map[string]float64{"rps": c.rps, "jobs": -1}), c.soon)
+			w.wants("later", w.at(2*time.Second, map[string]float64{"rps": c.rps, "jobs": -1}), c.later)
+		})
+	}
+}
+
+// Nomad's threshold with a true time: five of six samples of a minute.
+func TestSteps(t *testing.T) {
+	load := average(0)
+	load.Target = 0
+	for _, c := range []struct {
+		name   string
+		values []float64
+		share  float64
+		want   int
+	}{
+		{"most of the time", []float64{81, 85, 79, 90, 95, 99}, 0.8, 6},
+		{"not quite", []float64{81, 85, 79, 90, 79, 99}, 0.8, 4},
+		{"all of the time", []float64{81, 85, 79, 90, 95, 99}, 1, 4},
+		{"not for long enough", []float64{90, 90, 90, 90}, 0.8, 4},
+		{"nothing at all", nil, 0.8, 4},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := free(block(load))
+			s.Every = engine.Duration(10 * time.Second)
+			s.Steps = []engine.ScalingStep{{Name: "hot", Metric: "load", Above: 80, For: engine.Duration(50 * time.Second), Share: c.share, Add: 2}}
+			var samples []decide.Sample
+			for i, v := range c.values {
+				samples = append(samples, decide.Sample{At: start.Add(time.Duration(i-len(c.values)+1) * 10 * time.Second), Value: v})
+			}
+			o := decide.Observation{Ready: 4, Samples: map[string][]decide.Sample{"load": samples}}
+			d, h := decide.Decide(ruleOf(t, s), old(), o, start)
+			if d.To != c.want {
+				t.Errorf("to %d, want %d: %s", d.To, c.want, d.Why)
+			}
+			if d, _ := decide.Decide(ruleOf(t, s), h, o, start); d.Act && c.want > 4 {
+				t.Errorf("it acts twice in its time: %s", d.Why)
+			}
+		})
+	}
+}
+
+func TestFormulaSchedulesModesAndRoom(t *testing.T) {
+	with := func(change func(*engine.Scaling)) engine.Scaling {
+		m := metric("rps", 50)
+		m.Burst = &engine.MetricBurst{}
+		s := free(block(m))
+		s.Max = 20
+		change(&s)
+		return s
+	}
+	lunch := engine.Schedule{Name: "lunch", Start: "0 12 * * *", Duration: engine.Duration(time.Hour), Timezone: "UTC"}
+	for _, c := range []struct {
+		name string
+		s    engine.Scaling
+		rps  float64
+		size int
+		want int
+		act  bool
+	}{
+		{"a formula", with(func(s *engine.Scaling) { s.Formula = "wants.rps + 3" }), 500, 4, 13, true},
+		{"a formula within tolerance", with(func(s *engine.Scaling) { s.Formula = "rps / 50" }), 205, 4, 4, false},
+		{"a formula that cannot tell", with(func(s *engine.Scaling) { s.Formula = "rps / (replicas - 4)" }), 0, 4, 4, false},
+		{"a floor", with(func(s *engine.Scaling) { lunch.Min, lunch.Max = 8, 0; s.Schedules = []engine.Schedule{lunch} }), 100, 2, 8, true},
+		{"a cap", with(func(s *engine.Scaling) { lunch.Min, lunch.Max = 0, 5; s.Schedules = []engine.Schedule{lunch} }), 900, 2, 5, true},
+		{"a cap shrinks", with(func(s *engine.Scaling) { lunch.Min, lunch.Max = 0, 5; s.Schedules = []engine.Schedule{lunch} }), 900, 9, 5, true},
+		{"a dry run", with(func(s *engine.Scaling) { s.Mode = "dry_run" }), 500, 4, 10, false},
+		{"switched off", with(func(s *engine.Scaling) { s.Mode = "off" }), 500, 4, 10, false},
+		{"only up goes up", with(func(s *engine.Scaling) { s.Mode = "up_only" }), 500, 4, 10, true},
+		{"and not down", with(func(s *engine.Scaling) { s.Mode = "up_only" }), 50, 4, 4, false},
+		{"back into its bounds", with(func(s *engine.Scaling) { s.Max = 6 }), 500, 9, 6, true},
+		{"up into its bounds", with(func(s *engine.Scaling) { s.Min = 6 }), 50, 1, 6, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := decide.Observation{Ready: c.size, Samples: reading("rps", c.rps)}
+			d, _ := decide.Decide(ruleOf(t, c.s), old(), o, start)
+			if d.To != c.want || d.Act != c.act {
+				t.Errorf("to %d (acts: %v), want %d (%v): %s", d.To, d.Act, c.want, c.act, d.Why)
+			}
+		})
+	}
+	d, _ := decide.Decide(ruleOf(t, with(func(*engine.Scaling) {})), old(), decide.Observation{Ready: 2, Room: 7, Samples: reading("rps", 900)}, start)
+	if d.To != 7 || d.Limits[len(d.Limits)-1].By != decide.ByRoom {
+		t.Errorf("beyond what the machines hold: %s", d.Why)
+	}
+}
+
+// A rule whose history is lost does not shrink for one window.
+func TestAfterALostHistoryNothingShrinks(t *testing.T) {
+	m := metric("rps", 50)
+	s := free(block(m))
+	s.Down.Stabilise = "1m"
+	w := newWorld(t, 8, s)
+	w.h = decide.History{}
+	w.wants("at first", w.rps(0, 50), 8)
+	w.wants("within the window", w.rps(59*time.Second, 50), 8)
+	w.wants("after it", w.rps(2*time.Second, 50), 1)
+}
+
+func TestCooldown(t *testing.T) {
+	m := metric("rps", 50)
+	m.Burst = &engine.MetricBurst{}
+	s := free(block(m))
+	s.Up.Cooldown, s.Down.Cooldown = engine.Duration(30*time.Second), engine.Duration(time.Minute)
+	w := newWorld(t, 2, s)
+	w.wants("grows", w.rps(time.Second, 200), 4)
+	w.wants("rests", w.rps(29*time.Second, 400), 4)
+	w.wants("grows again", w.rps(time.Second, 400), 8)
+	w.wants("does not shrink soon", w.rps(59*time.Second, 50), 8)
+	w.wants("shrinks", w.rps(time.Second, 50), 1)
+}
+
+// A forecast sees a steady rise ahead, nothing in noise, and never lowers.
+func TestForecast(t *testing.T) {
+	s := free(block(metric("rps", 10)))
+	s.Metrics[0].Burst = &engine.MetricBurst{}
+	f := engine.DefaultsOf[engine.Forecast]()
+	f.Lookahead = "30s"
+	s.Forecast = &f
+	for _, c := range []struct {
+		name string
+		at   func(i int) float64
+		want int
+	}{
+		{"a rise of one a second", func(i int) float64 { return 100 + float64(i) }, 24}, // 205 in the mean of the window, 30 more ahead
+		{"no rise", func(int) float64 { return 100 }, 10},
+		{"noise", func(i int) float64 { return 100 + 20*float64(i%2) - 10 }, 10},
+		{"a fall", func(i int) float64 { return 300 - float64(i) }, 20},
+	} {
+		var samples []decide.Sample
+		for i := range 120 {
+			samples = append(samples, decide.Sample{At: start.Add(time.Duration(i-119) * time.Second), Value: c.at(i)})
+		}
+		o := decide.Observation{Ready: 1, Samples: map[string][]decide.Sample{"rps": samples}}
+		d, _ := decide.Decide(ruleOf(t, s), old(), o, start)
+		if d.Want != c.want {
+			t.Errorf("%s: wants %d, want %d: %s", c.name, d.Want, c.want, d.Why)
+		}
+	}
+}
+
+// Machines follow their demand through the same stages.
+func TestMachines(t *testing.T) {
+	s := engine.DefaultsOf[engine.Scaling]()
+	s.Target, s.Min, s.Max = engine.Addr(engine.KindVM, "node"), 1, 8
+	w := newWorld(t, 2, s)
+	o := decide.Observation{Ready: 2, Demand: 5}
+	d, h := decide.Decide(w.r, w.h, o, start)
+	if d.To != 5 {
+		t.Errorf("to %d: %s", d.To, d.Why)
+	}
+	d, _ = decide.Decide(w.r, h, decide.Observation{Ready: 5, Demand: 1, Boot: 2 * time.Minute}, start.Add(3*time.Minute))
+	if d.To != 5 {
+		t.Errorf("shrinks to %d within twice the time of a boot: %s", d.To, d.Why)
+	}
+}
+
+func Example() {
+	s := block(metric("rps", 50))
+	s.Max = 8
+	r, _ := rule.Of("web", s)
+	o := decide.Observation{Ready: 2, Samples: reading("rps", 480)}
+	d, _ := decide.Decide(r, decide.History{}, o, start)
+	fmt.Printf("%d->%d: %s\n", d.From, d.To, d.Why)
+	// Output: 2->8: rps is 480, 480% of target: asks for 10; 8 is the bound
+}

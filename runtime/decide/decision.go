@@ -1,0 +1,123 @@
+package decide
+
+import (
+	"time"
+
+	"github.com/flowctl/flowctl/engine"
+)
+
+// Sample is one reading of a metric.
+type Sample struct {
+	At    time.Time
+	Value float64 // the total, or the average over Units
+	Units int     // of an average: how many replicas were measured; 0 means all that are ready
+}
+
+// Observation is what is known at one instant.
+type Observation struct {
+	Ready    int                 // replicas or machines that work
+	Starting int                 // ordered, and not ready yet
+	Samples  map[string][]Sample // by metric, in the order of time
+	Demand   int                 // of machines: how many placement needs
+	Boot     time.Duration       // how long one takes to start: the 90th percentile of what was measured
+	Drain    time.Duration       // how long one takes to leave
+	Room     int                 // the most that fit on the machines at their largest; 0 if that is not known
+}
+
+// Size is what there is, and what there will be without another decision.
+func (o Observation) Size() int { return o.Ready + o.Starting }
+
+// Decision is one evaluation of one rule: every input, and every limiter that
+// changed the result.
+type Decision struct {
+	Rule    string
+	Target  engine.Address
+	At      time.Time
+	From    int // the size that there was
+	Ready   int
+	Want    int // what was asked for, before limiters
+	To      int // within the rule's bounds
+	Act     bool
+	Wishes  []Wish
+	Limits  []Limit
+	Blocked string // why nothing may shrink; "" if it may
+	Why     string // for the operator
+}
+
+// Wish is what one metric, step or formula asks for.
+type Wish struct {
+	Name    string
+	Value   float64
+	Ratio   float64 // of the value to its target at this size; 0 if it has none
+	Ahead   float64 // the value that is forecast; 0 without
+	Newest  time.Time
+	Want    int
+	Missing bool
+	Voted   bool // it takes part: it has a target, or the step acts
+	Held    bool // within tolerance
+}
+
+// Limiter names what may change a size on its way through the stages.
+type Limiter string
+
+// The limiters, in the order in which they act.
+const (
+	ByMissing   Limiter = "missing"
+	ByZero      Limiter = "zero"
+	BySchedule  Limiter = "schedule"
+	ByBurst     Limiter = "burst"
+	ByHistory   Limiter = "history"
+	ByStabilise Limiter = "stabilise"
+	ByCooldown  Limiter = "cooldown"
+	ByRate      Limiter = "limit"
+	ByBounds    Limiter = "bounds"
+	ByRoom      Limiter = "room"
+	ByMode      Limiter = "mode"
+)
+
+// Limit is a limiter that changed the number.
+type Limit struct {
+	By       Limiter
+	What     string // the schedule or metric, where there are several
+	From, To int
+	Until    time.Time // when it may let go; zero if that cannot be told
+}
+
+// History is what Decide remembers from one evaluation to the next. It is a
+// value: Decide returns a new one, and leaves the old one as it was. The zero
+// value is that of a rule that was never evaluated.
+type History struct {
+	Since   time.Time // of the first evaluation
+	Active  time.Time // when something was last asked of it
+	Highs   []Wanted  // falling: the largest wishes of each stretch up to now
+	Lows    []Wanted  // rising: the smallest
+	Actions []Action  // the newest last
+	Metrics []Seen
+	Steps   []Stepped
+}
+
+// Wanted is what was wanted at one instant.
+type Wanted struct {
+	At time.Time
+	N  int
+}
+
+// Action is a change of size.
+type Action struct {
+	At       time.Time
+	From, To int
+}
+
+// Seen is what is remembered of a metric.
+type Seen struct {
+	Name  string
+	Last  time.Time // when it was last measured
+	Until time.Time // the end of a burst
+	Peak  int       // the most that was asked for in it
+}
+
+// Stepped is when a step acted last.
+type Stepped struct {
+	Name string
+	At   time.Time
+}
