@@ -17,6 +17,7 @@ const (
 	Ready      Lifecycle = iota
 	Unverified           // made, but not yet seen to work: its run was interrupted
 	Tainted              // half-made: it is replaced, not repaired
+	Suspended            // by an operator: it stays so until it is resumed
 )
 
 func (l Lifecycle) String() string {
@@ -27,6 +28,8 @@ func (l Lifecycle) String() string {
 		return "unverified"
 	case Tainted:
 		return "tainted"
+	case Suspended:
+		return "suspended"
 	default:
 		panic(fmt.Sprintf("bug: lifecycle %d", int(l)))
 	}

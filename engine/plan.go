@@ -18,6 +18,11 @@ const (
 	Replace
 	Delete
 	Run // a task that runs again although nothing about it changed
+
+	// What an operator orders of an object that stays what it is.
+	Suspend
+	Resume
+	Restart
 )
 
 func (a Action) String() string {
@@ -34,6 +39,12 @@ func (a Action) String() string {
 		return "delete"
 	case Run:
 		return "run"
+	case Suspend:
+		return "suspend"
+	case Resume:
+		return "resume"
+	case Restart:
+		return "restart"
 	default:
 		panic(fmt.Sprintf("bug: action %d", int(a)))
 	}
@@ -41,6 +52,9 @@ func (a Action) String() string {
 
 // MarshalText implements encoding.TextMarshaler.
 func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// Ordered reports whether a is an operator's order rather than what a spec asks.
+func (a Action) Ordered() bool { return a == Suspend || a == Resume || a == Restart }
 
 // Change is what a plan does to one resource, and why.
 type Change struct {
@@ -65,7 +79,8 @@ type Change struct {
 	Needs    []Need // targets exist in the plan
 	Config   Config // nil when deleted
 	Timeouts Timeouts
-	Window   int // Replace of a replica: how many of its group may be under way at once
+	Window   int  // Replace or Restart of a replica: how many of its group may be under way at once
+	Noted    bool // it is recorded only: the provider has nothing to do
 	Source   Range
 }
 
@@ -76,6 +91,7 @@ type Plan struct {
 	Lineage  string
 	Serial   int64
 	Destroy  bool
+	Ordered  bool     // by an operator: all but the changes stays, outputs and sizes, too
 	Changes  []Change // one for each resource, no-ops included, sorted by address
 	Outputs  []OutputChange
 	Placings []Placing   // where replicas go, sorted by address
@@ -172,6 +188,7 @@ func (p Plan) Find(a Address) *Change {
 // Summary counts a plan's actions.
 type Summary struct {
 	Add, Change, Replace, Destroy, Run int
+	Suspend, Resume, Restart           int
 }
 
 // Summarise counts what p does, in all and for each phase.
@@ -192,6 +209,12 @@ func (p Plan) Summarise() (all Summary, phases map[Phase]Summary) {
 				n.Destroy++
 			case Run:
 				n.Run++
+			case Suspend:
+				n.Suspend++
+			case Resume:
+				n.Resume++
+			case Restart:
+				n.Restart++
 			}
 		}
 		phases[c.Phase] = s

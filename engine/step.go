@@ -15,6 +15,9 @@ const (
 	OpDelete
 	OpRun
 	OpGate // nothing: a meeting point that keeps the number of edges linear
+	OpSuspend
+	OpResume
+	OpRestart
 )
 
 func (o Op) String() string {
@@ -29,6 +32,12 @@ func (o Op) String() string {
 		return "run"
 	case OpGate:
 		return "gate"
+	case OpSuspend:
+		return "suspend"
+	case OpResume:
+		return "resume"
+	case OpRestart:
+		return "restart"
 	default:
 		panic(fmt.Sprintf("bug: operation %d", int(o)))
 	}
@@ -36,7 +45,7 @@ func (o Op) String() string {
 
 // ParseOp is the inverse of Op.String.
 func ParseOp(s string) (Op, bool) {
-	for o := OpCreate; o <= OpGate; o++ {
+	for o := OpCreate; o <= OpRestart; o++ {
 		if o.String() == s {
 			return o, true
 		}
@@ -52,7 +61,7 @@ type Step struct {
 	Address  Address
 	Gen      int
 	Phase    Phase
-	Provider string
+	Provider string // "" for a step that calls none, and so takes nobody's place
 	Needs    []int
 	Timeout  time.Duration // of one attempt; 0 means none
 	Attempts int           // the most attempts; 0 means 1

@@ -124,6 +124,20 @@ type Stayer interface {
 	Stays(ctx context.Context, o engine.Object) error
 }
 
+// Suspender makes objects pause, with all that they hold in memory, and go on.
+// Both do nothing to an object that is so already.
+type Suspender interface {
+	Suspends(k engine.Kind) bool // whether it can do so with objects of kind k
+	Suspend(ctx context.Context, o engine.Object) error
+	Resume(ctx context.Context, o engine.Object) error
+}
+
+// Restarter ends a replica's program, as its stop block says, and starts it again
+// at the same address.
+type Restarter interface {
+	Restart(ctx context.Context, o engine.Object) error
+}
+
 // Sizer tells the capacity of a machine that exists without flowctl.
 type Sizer interface {
 	Capacity(ctx context.Context, a engine.Address) (engine.Capacity, error)

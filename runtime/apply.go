@@ -83,7 +83,7 @@ func adjustment(p Planned) state.Adjust {
 		}
 	}
 	a.Put = append(a.Put, bookkeeping(p, adopted)...)
-	if hands := p.Plan.HandSizes(); len(p.Request.Targets) == 0 && !slices.Equal(hands, p.Snapshot.Sizes) {
+	if hands := p.Plan.HandSizes(); !p.Plan.Ordered && len(p.Request.Targets) == 0 && !slices.Equal(hands, p.Snapshot.Sizes) {
 		a.Resized, a.Sizes = true, hands
 	}
 	return a
@@ -94,7 +94,7 @@ func adjustment(p Planned) state.Adjust {
 func bookkeeping(p Planned, done map[engine.Key]bool) []engine.Object {
 	var put []engine.Object
 	for _, c := range p.Plan.Changes {
-		if c.Action != engine.NoOp || c.Prior == nil || c.Hold != "" || done[c.Prior.Key()] {
+		if p.Plan.Ordered || c.Action != engine.NoOp || c.Prior == nil || c.Hold != "" || done[c.Prior.Key()] {
 			continue
 		}
 		if needs := engine.NeedsOf(c.Needs); !slices.Equal(needs, c.Prior.Needs) || !slices.Equal(c.Sensitive, c.Prior.Sensitive) {
@@ -162,6 +162,9 @@ func count(steps []engine.Step) int {
 // conclude records the outputs as far as they are known now, and what later
 // commands need to work without the spec.
 func (f *Flow) conclude(hard context.Context, l *state.Lease, p Planned, o Options, values engine.Values, out *Outcome) error {
+	if p.Plan.Ordered {
+		return nil
+	}
 	if p.Plan.Destroy && len(p.Request.Targets) == 0 && len(out.Report.Failed) == 0 && !out.Report.Interrupted {
 		out.Outputs = nil
 	} else if len(p.Request.Targets) == 0 && !p.Plan.Destroy {

@@ -21,35 +21,52 @@ func (r *redacted) Unwrap() error { return r.err }
 const shortestSecret = 3
 
 // redact takes the sensitive values of a resource out of an error about it:
-// programs and servers repeat what they were given.
+// programs and servers repeat what they were given. What is recorded of it counts
+// as well as what is wanted.
 func (r *Runner) redact(c *engine.Change, err error) error {
-	if err == nil || c.Config == nil {
+	if err == nil {
 		return err
 	}
-	v, diags := c.Config.Eval(r)
-	if diags.HasErrors() {
-		return err
+	var values []cty.Value
+	if c.Config != nil {
+		if v, diags := c.Config.Eval(r); !diags.HasErrors() {
+			values = append(values, v)
+		}
 	}
-	bare, marked := v.UnmarkDeepWithPaths()
+	if c.Prior != nil {
+		values = append(values, engine.Mark(c.Prior.Value, c.Prior.Sensitive))
+	}
 	text := err.Error()
-	for _, m := range marked {
-		if _, ok := m.Marks[engine.Sensitive]; !ok {
-			continue
-		}
-		secret, perr := m.Path.Apply(bare)
-		if perr != nil {
-			continue
-		}
-		for _, s := range texts(secret) {
-			if len(s) >= shortestSecret {
-				text = strings.ReplaceAll(text, s, "(sensitive value)")
-			}
+	for _, v := range values {
+		for _, s := range secrets(v) {
+			text = strings.ReplaceAll(text, s, "(sensitive value)")
 		}
 	}
 	if text == err.Error() {
 		return err
 	}
 	return &redacted{err, text}
+}
+
+// secrets lists the texts within a value that are marked sensitive.
+func secrets(v cty.Value) []string {
+	var all []string
+	bare, marked := v.UnmarkDeepWithPaths()
+	for _, m := range marked {
+		if _, ok := m.Marks[engine.Sensitive]; !ok {
+			continue
+		}
+		secret, err := m.Path.Apply(bare)
+		if err != nil {
+			continue
+		}
+		for _, s := range texts(secret) {
+			if len(s) >= shortestSecret {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
 }
 
 // texts lists all strings within a value.

@@ -106,11 +106,15 @@ func (r *Runner) Run(ctx context.Context, s engine.Step, operation string) (engi
 }
 
 func (r *Runner) attempt(ctx context.Context, s engine.Step, operation string) (engine.Result, error) {
+	c := r.change(s)
+	switch s.Op {
+	case engine.OpSuspend, engine.OpResume, engine.OpRestart:
+		return r.obey(ctx, c, s, operation)
+	}
 	p, err := r.providers.Get(ctx, s.Provider)
 	if err != nil {
 		return engine.Result{}, err
 	}
-	c := r.change(s)
 	if s.Op == engine.OpDelete {
 		return r.remove(ctx, p, c, s, operation)
 	}

@@ -156,14 +156,15 @@ func (l *loop) pick() []int {
 	}
 }
 
-// room reports whether the limits allow one more step of a class. Gates have no
-// provider and no limit.
+// room reports whether the limits allow one more step of a class. Gates, and what
+// is only recorded, have no provider and no limit.
 func (l *loop) room(p engine.Phase, provider string) bool {
-	if l.Limits.Total > 0 && l.inFlight >= l.Limits.Total {
-		return false
-	}
-	phase, prov := 0, 0
+	total, phase, prov := 0, 0, 0
 	for c, n := range l.running {
+		if c.provider == "" {
+			continue
+		}
+		total += n
 		if c.phase == p {
 			phase += n
 		}
@@ -172,7 +173,7 @@ func (l *loop) room(p engine.Phase, provider string) bool {
 		}
 	}
 	mostPhase, mostProv := l.Limits.Phases[p], l.Limits.Providers[provider]
-	return (mostPhase == 0 || phase < mostPhase) && (mostProv == 0 || prov < mostProv)
+	return (l.Limits.Total == 0 || total < l.Limits.Total) && (mostPhase == 0 || phase < mostPhase) && (mostProv == 0 || prov < mostProv)
 }
 
 // operation names the operation of a step in the journal.

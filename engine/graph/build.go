@@ -126,6 +126,9 @@ func (b *builder) vertices(c *engine.Change) {
 	case engine.Run:
 		b.made[c.Address] = b.step(engine.OpRun, c, c.Gen, c.Provider, c.Timeouts.Update)
 	}
+	if c.Action.Ordered() {
+		b.ordered(c)
+	}
 	if c.Action == engine.Delete || c.Action == engine.Replace {
 		b.deletion(c, *c.Prior, false)
 	}
@@ -160,10 +163,13 @@ func (b *builder) prefer(from, need int) {
 // makeEdges orders the making of a resource after what it needs.
 func (b *builder) makeEdges(c *engine.Change) {
 	made, ok := b.made[c.Address]
-	if !ok {
-		return
+	switch {
+	case !ok:
+	case c.Action.Ordered():
+		b.orderEdges(c, made)
+	default:
+		b.edge(made, b.needs(c)...)
 	}
-	b.edge(made, b.needs(c)...)
 }
 
 // needs lists the steps that the making of c waits for.

@@ -106,7 +106,7 @@ func (s *state) choose(i int) (*box, string) {
 	var top score
 	for _, on := range s.in.Functions[i].On {
 		for _, b := range s.onGroup[on] {
-			if s.allowed(i, b) != "" {
+			if s.takes(i, b) != "" {
 				continue
 			}
 			if sc := s.score(i, b); best == nil || sc.better(top) {
@@ -167,7 +167,7 @@ func (s *state) whyNot(i int) string {
 	for _, on := range f.On {
 		for _, b := range s.onGroup[on] {
 			machines++
-			counts[s.allowed(i, b)]++
+			counts[s.takes(i, b)]++
 		}
 	}
 	if machines == 0 {

@@ -14,6 +14,7 @@ type Input struct {
 	Replicas  map[engine.Address][]int          // numbers of the replicas wanted, by function, sorted
 	Have      map[engine.Address][]int          // numbers of the machines that there are, by group
 	Was       map[engine.Address]engine.Address // where each existing replica is
+	Closed    map[engine.Address]bool           // machines that take no further replica
 }
 
 // Result is where everything goes.
@@ -125,7 +126,7 @@ func (r *Result) wantsMore(in Input, machines map[engine.Address][]int) *engine.
 func (r *Result) Reserve(function, machine engine.Address) bool {
 	m := r.state.machine(machine)
 	fi := r.state.function(function)
-	if m == nil || fi < 0 || !m.room(r.state.needs[fi]) {
+	if m == nil || fi < 0 || m.closed || !m.room(r.state.needs[fi]) {
 		return false
 	}
 	m.take(r.state.needs[fi], fi, 0)

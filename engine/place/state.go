@@ -21,6 +21,7 @@ func amountOf(c engine.Capacity) amount {
 type box struct {
 	addr, group engine.Address
 	size, used  amount // a size of 0 means no limit
+	closed      bool
 	count       map[int]int
 	total       int
 }
@@ -80,7 +81,7 @@ func newState(in Input, machines map[engine.Address][]int) *state {
 			if addr.Kind.Sized() {
 				addr = addr.At(i)
 			}
-			b := &box{addr: addr, group: m.Address, size: amountOf(m.Each)}
+			b := &box{addr: addr, group: m.Address, size: amountOf(m.Each), closed: in.Closed[addr]}
 			s.boxes = append(s.boxes, b)
 			s.byAddr[addr] = b
 			s.onGroup[m.Address] = append(s.onGroup[m.Address], b)
@@ -144,6 +145,14 @@ func (s *state) allowed(i int, b *box) string {
 	return ""
 }
 
+// takes says why no further replica of function i may go to b, "" if it may.
+func (s *state) takes(i int, b *box) string {
+	if b.closed {
+		return "it is suspended"
+	}
+	return s.allowed(i, b)
+}
+
 // fitsEmpty reports whether an empty machine of group m could take a replica.
 func (s *state) fitsEmpty(f engine.FunctionGroup, m engine.MachineGroup) bool {
 	b := box{size: amountOf(m.Each)}
@@ -162,6 +171,9 @@ func (s *state) free(group engine.Address, functions []engine.FunctionGroup) int
 	}
 	total := 0
 	for _, b := range s.onGroup[group] {
+		if b.closed {
+			continue
+		}
 		n := math.MaxInt32
 		per := func(size, used, need int64) {
 			if size > 0 && need > 0 {

@@ -19,7 +19,7 @@ func (c *computer) backends() {
 		}
 		for _, fn := range engine.MustDecode[engine.Frontend](front.Planned).Targets() {
 			for _, replica := range c.members[fn] {
-				if r := c.changeOf(replica); r != nil {
+				if r := c.changeOf(replica); r != nil && !resting(r) {
 					c.add(c.decide(c.backend(*front, *r)))
 				}
 			}

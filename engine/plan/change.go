@@ -114,7 +114,9 @@ func (c *computer) decide(s subject) engine.Change {
 		ch.Planned, ch.Hold = prior.Value, nonEmpty(obs.Why, "it cannot be reached")
 		return ch
 	}
-	c.compare(&ch, s)
+	if c.compare(&ch, s); prior.Lifecycle == engine.Suspended {
+		rest(&ch)
+	}
 	if ch.Action == engine.Replace {
 		ch.Gen = c.last[s.addr] + 1
 		ch.Planned = c.refined(s, nil, c.fresh(s)).Want
@@ -162,6 +164,7 @@ func (c *computer) compare(ch *engine.Change, s subject) {
 		}
 	case len(ch.Changed) > 0:
 		ch.Action = engine.Update
+	case prior.Lifecycle == engine.Suspended: // that it does not work is known
 	case obs.Presence == engine.Down:
 		ch.Action, ch.Why = engine.Update, nonEmpty(obs.Why, "it does not work")
 	case prior.Lifecycle == engine.Unverified:
@@ -298,6 +301,8 @@ func (c *computer) whyDeleted(a engine.Address) string {
 			return fmt.Sprintf("%s goes away", replica)
 		case c.changeOf(frontend) == nil:
 			return fmt.Sprintf("%s goes away", frontend)
+		case resting(c.changeOf(replica)):
+			return fmt.Sprintf("%s is suspended", replica)
 		default:
 			return fmt.Sprintf("%s does not balance to %s any more", frontend, replica.Group())
 		}

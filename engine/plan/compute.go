@@ -145,6 +145,7 @@ func (c *computer) place() {
 		}
 	}
 	in := place.Input{Machines: slices.Clone(d.Machines), Functions: d.Functions, Replicas: map[engine.Address][]int{}, Have: have, Was: was}
+	in.Closed = c.suspendedMachines()
 	for i := range in.Machines {
 		m := &in.Machines[i]
 		m.Count = c.sized(m.Address, m.Count)

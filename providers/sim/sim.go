@@ -54,8 +54,11 @@ var (
 	_ providers.Importer = (*Sim)(nil)
 	_ providers.Refiner  = (*Sim)(nil)
 	_ providers.Prober   = (*Sim)(nil)
-	_ providers.Closer   = (*Sim)(nil)
-	_ providers.Cleaner  = (*Sim)(nil)
+
+	_ providers.Suspender = (*Sim)(nil)
+	_ providers.Restarter = (*Sim)(nil)
+	_ providers.Closer    = (*Sim)(nil)
+	_ providers.Cleaner   = (*Sim)(nil)
 )
 
 // New returns a provider over w.
@@ -174,6 +177,33 @@ func (s *Sim) Probe(ctx context.Context, o engine.Object) error {
 	default:
 		return nil
 	}
+}
+
+// Suspends implements providers.Suspender.
+func (s *Sim) Suspends(k engine.Kind) bool { return k == engine.KindVM || k == engine.KindFunction }
+
+// Suspend implements providers.Suspender.
+func (s *Sim) Suspend(ctx context.Context, o engine.Object) error {
+	if err := s.call(ctx, "suspend", o.Address); err != nil {
+		return err
+	}
+	return s.world.order("suspend", o, "it is suspended")
+}
+
+// Resume implements providers.Suspender.
+func (s *Sim) Resume(ctx context.Context, o engine.Object) error {
+	if err := s.call(ctx, "resume", o.Address); err != nil {
+		return err
+	}
+	return s.world.order("resume", o, "")
+}
+
+// Restart implements providers.Restarter.
+func (s *Sim) Restart(ctx context.Context, o engine.Object) error {
+	if err := s.call(ctx, "restart", o.Address); err != nil {
+		return err
+	}
+	return s.world.order("restart", o, "")
 }
 
 // Refine implements providers.Refiner: what a resource will be called is known.

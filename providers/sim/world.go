@@ -30,7 +30,7 @@ type World struct {
 
 // Event is one change of the world.
 type Event struct {
-	Op        string // "create", "update" or "delete"
+	Op        string // "create", "update", "delete", "suspend", "resume" or "restart"
 	Key       engine.Key
 	Operation string
 }
@@ -203,6 +203,24 @@ func (w *World) put(o engine.Object) error {
 	}
 	w.keep(o)
 	delete(w.broken, o.Key())
+	return w.changed(Event{op, o.Key(), o.Operation})
+}
+
+// order does something to a thing that stays what it is; why is why it does not
+// work then, "" if it does.
+func (w *World) order(op string, o engine.Object, why string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	thing, ok := w.things[o.Key()]
+	if !ok {
+		return fmt.Errorf("%s %s: it is not there", op, o.Address)
+	}
+	if n := w.on[thing.ID()]; n > 0 && o.Address.Kind == engine.KindFunction && op != "resume" {
+		return fmt.Errorf("%s %s: %d frontends still send to it", op, o.Address, n)
+	}
+	if delete(w.broken, o.Key()); why != "" {
+		w.broken[o.Key()] = why
+	}
 	return w.changed(Event{op, o.Key(), o.Operation})
 }
 

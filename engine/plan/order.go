@@ -1,0 +1,219 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// resting reports whether a change leaves its object suspended.
+func resting(ch *engine.Change) bool {
+	return ch.Action == engine.NoOp && ch.Prior != nil && ch.Prior.Lifecycle == engine.Suspended
+}
+
+// rest leaves a suspended object as it is, unless it was asked to be replaced.
+func rest(ch *engine.Change) {
+	if ch.Action == engine.Replace && ch.Why == "asked for" {
+		return
+	}
+	ch.Hold = "it is suspended"
+	if len(ch.Changed) > 0 {
+		ch.Hold = fmt.Sprintf("it is suspended, although %s changed: resume it, and apply again", enumerated(ch.Changed))
+	}
+	ch.Action, ch.Why, ch.Planned, ch.Changed, ch.ReplacePaths = engine.NoOp, "", ch.Prior.Value, nil, nil
+}
+
+func enumerated(names []string) string {
+	text := names[0]
+	for _, n := range names[1:] {
+		text += ", " + n
+	}
+	return text
+}
+
+// suspendedMachines lists the machines that take no further replica.
+func (c *computer) suspendedMachines() map[engine.Address]bool {
+	closed := map[engine.Address]bool{}
+	for a, objects := range c.objects {
+		if cur, _ := engine.Current(objects); machine(a) && cur.Lifecycle == engine.Suspended {
+			closed[a] = true
+		}
+	}
+	return closed
+}
+
+func machine(a engine.Address) bool { return a.Kind == engine.KindVM || a.Kind == engine.KindHost }
+
+// Order is what an operator orders of objects that stay what they are.
+type Order struct {
+	Action   engine.Action    // Suspend, Resume or Restart
+	Targets  []engine.Address // replicas and machines, their groups or their blocks
+	Recorded engine.Snapshot
+	Observed map[engine.Key]engine.Observation
+	Windows  map[engine.Address]int // how many of a function's replicas may restart at once; 1, if missing
+	// Able reports whether a provider can do it to objects of a kind.
+	Able func(provider string, k engine.Kind) bool
+}
+
+// Obey returns the plan that carries out an order. A replica leaves its frontends
+// before it is suspended or restarted, and joins them when it works again; a
+// machine stands for everything that runs on it. With errors among the findings
+// the plan must not be applied.
+func Obey(o Order) (engine.Plan, engine.Diagnostics) {
+	b := &obeyer{Order: o, computer: newComputer(Input{Recorded: o.Recorded, Observed: o.Observed})}
+	b.standing()
+	for _, a := range b.pick() {
+		if machine(a) {
+			b.machineOrder(b.changeOf(a))
+		} else {
+			b.replicaOrder(b.changeOf(a))
+		}
+	}
+	b.missing()
+	p := b.finish()
+	p.Ordered = true
+	return p, b.diags
+}
+
+// obeyer is a plan for an order in the making.
+type obeyer struct {
+	Order
+	*computer
+}
+
+// standing puts everything that there is into the plan, as it is.
+func (b *obeyer) standing() {
+	var all []engine.Address
+	for a := range b.objects {
+		all = append(all, a)
+	}
+	slices.SortFunc(all, engine.Address.Compare)
+	for _, a := range all {
+		cur, _ := engine.Current(b.objects[a])
+		ch := engine.Change{
+			Address: a, Phase: phaseOf(subject{addr: a, want: cur.Value}), Provider: cur.Provider, Prior: cur,
+			Planned: cur.Value, Sensitive: cur.Sensitive, Gen: cur.Gen,
+		}
+		for _, n := range cur.Needs {
+			if a.Kind.StandsOn(n.Kind) {
+				ch.Needs = append(ch.Needs, engine.Need{Target: n})
+			}
+		}
+		b.add(ch)
+	}
+}
+
+// pick lists the replicas and machines that are meant, sorted.
+func (b *obeyer) pick() []engine.Address {
+	machines, replicas := map[string]bool{}, map[engine.Address]bool{}
+	var picked []engine.Address
+	for _, ch := range b.changes {
+		if meant := slices.ContainsFunc(b.Targets, func(t engine.Address) bool { return covers(t, ch.Address) }); !meant {
+			continue
+		}
+		switch {
+		case machine(ch.Address):
+			machines[ch.Address.String()] = true
+			picked = append(picked, ch.Address)
+		case ch.Address.Kind == engine.KindFunction:
+			replicas[ch.Address] = true
+		}
+	}
+	for _, ch := range b.changes {
+		if ch.Address.Kind == engine.KindFunction && (replicas[ch.Address] || machines[ch.Prior.Attr("machine")]) {
+			picked = append(picked, ch.Address)
+		}
+	}
+	return picked
+}
+
+// missing says which of those meant are not there any more.
+func (b *obeyer) missing() {
+	for a := range b.gone {
+		if slices.ContainsFunc(b.Targets, func(t engine.Address) bool { return covers(t, a) }) {
+			b.diags = append(b.diags, engine.Diagnostic{
+				Severity: engine.Warning, Summary: "Object is gone", Address: a,
+				Detail: fmt.Sprintf("There is no %s to %s: %s. An apply makes it again.", a, b.Action, nonEmpty(b.seen[a].Why, "it is gone")),
+			})
+		}
+	}
+}
+
+// machineOrder suspends or resumes a machine itself: for real if its provider can,
+// and in any case for placement. A restart is of what runs on it.
+func (b *obeyer) machineOrder(ch *engine.Change) {
+	suspended := ch.Prior.Lifecycle == engine.Suspended
+	if b.Action == engine.Restart || (b.Action == engine.Suspend) == suspended {
+		return
+	}
+	if b.reachable(ch) {
+		ch.Action, ch.Noted = b.Action, !b.Able(ch.Provider, ch.Address.Kind)
+	}
+}
+
+func (b *obeyer) replicaOrder(ch *engine.Change) {
+	state := ch.Prior.Lifecycle
+	switch {
+	case b.Action == engine.Suspend && state == engine.Suspended:
+		return
+	case b.Action == engine.Resume && state != engine.Suspended && state != engine.Unverified:
+		return
+	case b.Action == engine.Restart && state == engine.Suspended:
+		b.refuse(ch, "Replica is suspended", "it is suspended. Resume it first: that does not lose what it holds in memory, which a restart does")
+		return
+	case state == engine.Tainted:
+		b.refuse(ch, "Replica is half-made", "it was left half-made. An apply replaces it")
+		return
+	case !b.Able(ch.Provider, ch.Address.Kind):
+		b.refuse(ch, "Not possible with this provider", fmt.Sprintf("its provider %s cannot %s replicas", ch.Provider, b.Action))
+		return
+	case !b.reachable(ch):
+		return
+	}
+	ch.Action, ch.Gen, ch.Window = b.Action, ch.Prior.Gen, max(1, b.Windows[ch.Address.Group()])
+	replica := *ch
+	b.memberships(replica)
+}
+
+func (b *obeyer) refuse(ch *engine.Change, summary, why string) {
+	b.fault(ch.Address, nil, summary, fmt.Sprintf("Nothing was done to %s: %s.", ch.Address, why))
+}
+
+// reachable refuses an order to what nobody could look at.
+func (b *obeyer) reachable(ch *engine.Change) bool {
+	obs := b.seen[ch.Address]
+	if obs.Presence == engine.Unreachable {
+		b.refuse(ch, "Object not reachable", nonEmpty(obs.Why, "it cannot be reached"))
+		return false
+	}
+	return true
+}
+
+// memberships lets a replica leave its frontends, or join them, or both.
+func (b *obeyer) memberships(replica engine.Change) {
+	for _, front := range slices.Clone(b.changes) {
+		if front.Address.Kind != engine.KindFrontend || !slices.Contains(engine.MustDecode[engine.Frontend](front.Planned).Targets(), replica.Address.Group()) {
+			continue
+		}
+		want := b.backend(front, replica)
+		want.want = engine.With(want.want, map[string]cty.Value{"target": cty.UnknownVal(cty.String)}) // it may come back elsewhere
+		ch, there := b.changeOf(want.addr), true
+		if ch == nil {
+			fresh := b.decide(want)
+			ch, there = &fresh, false
+		}
+		ch.Needs, ch.Config, ch.Sensitive = want.needs, want.config, nil
+		switch {
+		case b.Action == engine.Suspend:
+			ch.Action, ch.Planned, ch.Why = engine.Delete, cty.NilVal, fmt.Sprintf("%s is suspended", replica.Address)
+		case b.Action == engine.Restart && there:
+			ch.Action, ch.Gen, ch.Planned = engine.Replace, b.last[want.addr]+1, b.fresh(want).Want
+			ch.Why = fmt.Sprintf("%s restarts", replica.Address)
+		}
+		if !there && b.Action != engine.Suspend {
+			b.add(*ch)
+		}
+	}
+}

@@ -1,0 +1,260 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/exec"
+	"github.com/flowctl/flowctl/providers"
+	"github.com/flowctl/flowctl/providers/sim"
+	"github.com/flowctl/flowctl/runtime"
+)
+
+var (
+	api  = engine.Addr(engine.KindFunction, "api")
+	node = engine.Addr(engine.KindVM, "node")
+)
+
+// order carries out an operator's order.
+func (l *lab) order(a engine.Action, d engine.Desired, targets ...engine.Address) (runtime.Outcome, error) {
+	l.t.Helper()
+	ctx := context.Background()
+	lease := l.lock()
+	p, diags, err := l.flow.Order(ctx, runtime.OrderRequest{Action: a, Targets: targets, Desired: d})
+	if err := errors.Join(err, diags.Err()); err != nil {
+		return runtime.Outcome{}, errors.Join(err, lease.Release(ctx))
+	}
+	out, err := l.flow.Apply(ctx, ctx, lease, p, runtime.Options{Command: a.String(), Limits: exec.Limits{Total: 4}})
+	for i := range out.Report.Failed {
+		err = errors.Join(err, &out.Report.Failed[i])
+	}
+	return out, errors.Join(err, lease.Release(ctx))
+}
+
+func (l *lab) mustOrder(a engine.Action, d engine.Desired, targets ...engine.Address) runtime.Outcome {
+	l.t.Helper()
+	out, err := l.order(a, d, targets...)
+	if err != nil {
+		l.t.Fatalf("%s %v: %v", a, targets, err)
+	}
+	return out
+}
+
+// lifecycles tells which objects are not ready.
+func (l *lab) lifecycles() string {
+	snap, err := l.store.Snapshot(context.Background())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	var parts []string
+	for _, o := range snap.Objects {
+		if o.Lifecycle != engine.Ready {
+			parts = append(parts, fmt.Sprintf("%s %s", o.Address, o.Lifecycle))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// did lists what happened in the world since a number of events.
+func (l *lab) did(since int) string {
+	var parts []string
+	for _, e := range l.world.Events()[since:] {
+		parts = append(parts, e.Op+" "+e.Key.Address.String())
+	}
+	return strings.Join(parts, ", ")
+}
+
+func TestSuspendedReplicasAreLeftAlone(t *testing.T) {
+	l := newLab(t)
+	d := load(t, twoTier)
+	l.apply(d)
+	n := len(l.world.Events())
+	l.mustOrder(engine.Suspend, d, web.At(1))
+	if got, want := l.did(n), "delete backend.www/web[1], suspend function.web[1]"; got != want {
+		t.Errorf("suspending did %s, want %s", got, want)
+	}
+	if p := l.plan(d); !p.Plan.Empty() || p.Plan.Find(web.At(1)).Hold != "it is suspended" {
+		t.Errorf("a plan is\n%s\nheld: %q", why(p.Plan), p.Plan.Find(web.At(1)).Hold)
+	}
+	l.apply(d)
+	edited := load(t, edit(t, twoTier, "exec     = [\"web\"]", "exec     = [\"web\", \"-v\"]"))
+	if got := show(l.plan(edited).Plan); got != "+/- function.web[0]\n+/- backend.www/web[0]" {
+		t.Errorf("an edited spec plans\n%s", got)
+	}
+	l.apply(edited)
+	if got := l.lifecycles(); got != "function.web[1] suspended" {
+		t.Errorf("then %s", got)
+	}
+	n = len(l.world.Events())
+	l.mustOrder(engine.Resume, edited, web)
+	if got, want := l.did(n), "resume function.web[1], create backend.www/web[1]"; got != want {
+		t.Errorf("resuming did %s, want %s", got, want)
+	}
+	l.apply(edited)
+	l.settled(edited)
+}
+
+func TestASuspendedMachineTakesNoReplica(t *testing.T) {
+	l := newLab(t)
+	d := load(t, twoTier)
+	l.apply(d)
+	n := len(l.world.Events())
+	l.mustOrder(engine.Suspend, d, node.At(0))
+	if got := l.did(n); !strings.HasSuffix(got, "suspend vm.node[0]") || strings.Count(got, "suspend function") != 2 {
+		t.Errorf("suspending the machine did %s", got)
+	}
+	if p := l.plan(d); !p.Plan.Empty() {
+		t.Errorf("a plan is\n%s", why(p.Plan))
+	}
+	if _, err := l.try(runtime.Request{Desired: d, Hands: map[engine.Address]int{web: 4}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range l.world.Objects() {
+		if i, _ := o.Address.Index(); o.Address.Group() == web && i >= 2 && o.Attr("machine") != "vm.node[1]" {
+			t.Errorf("%s is on %s", o.Address, o.Attr("machine"))
+		}
+	}
+	if _, err := l.try(runtime.Request{Desired: d, Hands: map[engine.Address]int{web: 5}}); err == nil || !strings.Contains(err.Error(), "it is suspended") {
+		t.Errorf("a size that only the suspended machine has room for: %v", err)
+	}
+	n = len(l.world.Events())
+	l.mustOrder(engine.Resume, d, node)
+	if got := l.did(n); !strings.HasPrefix(got, "resume vm.node[0]") || l.lifecycles() != "" {
+		t.Errorf("resuming did %s; then %s", got, l.lifecycles())
+	}
+	l.settled(d)
+}
+
+// Replicas restart one after the other, each out of its frontends while it does;
+// more at once if the update policy says so.
+func TestRestartsRoll(t *testing.T) {
+	for _, c := range []struct {
+		policy string
+		least  int
+	}{{"", 3}, {"update { max_unavailable = 2 }", 2}} {
+		l := newLab(t)
+		d := load(t, edit(t, twoTier, "replicas = 2\n  exec     = [\"web\"]", "replicas = 4\n  exec     = [\"web\"]\n  "+c.policy))
+		l.apply(d)
+		least := l.watchServing(engine.Addr(engine.KindFrontend, "www"))
+		n := len(l.world.Events())
+		l.mustOrder(engine.Restart, d, node, web) // the machines are of them all
+		if got := strings.Count(l.did(n), "restart function."); got != 6 {
+			t.Errorf("%d restarts, want 6: %s", got, l.did(n))
+		}
+		if *least != c.least {
+			t.Errorf("with %q %d of 4 served at the worst moment, want %d", c.policy, *least, c.least)
+		}
+		l.settled(d)
+	}
+}
+
+func TestAReplicaThatDoesNotComeBackStopsTheRoll(t *testing.T) {
+	l := newLab(t)
+	d := load(t, edit(t, twoTier, "exec     = [\"web\"]", "exec     = [\"web\"]\n  health { start_timeout = \"1s\" }"))
+	l.apply(d)
+	l.wrap = func(p providers.Provider) providers.Provider { return hanging{p, l.world} }
+	out, err := l.order(engine.Restart, d, web)
+	if err == nil || !strings.Contains(err.Error(), "it hangs") || len(out.Report.Failed) != 1 {
+		t.Fatalf("restart: %v", err)
+	}
+	if got := l.lifecycles(); got != "function.web[0] unverified" {
+		t.Errorf("then %s", got)
+	}
+	l.wrap = nil
+	l.apply(d)
+	l.settled(d)
+}
+
+func TestWhatCannotBeDoneIsSaidBeforeAnythingIsDrained(t *testing.T) {
+	l := newLab(t)
+	d := load(t, twoTier)
+	l.apply(d)
+	n := len(l.world.Events())
+	l.wrap = func(p providers.Provider) providers.Provider { return plain{p} }
+	for _, a := range []engine.Action{engine.Suspend, engine.Restart} {
+		_, err := l.order(a, d, node)
+		if err == nil || !strings.Contains(err.Error(), "function.api[0]: its provider sim cannot "+a.String()) {
+			t.Errorf("%s: %v", a, err)
+		}
+	}
+	if did := l.did(n); did != "" {
+		t.Errorf("all the same it did %s", did)
+	}
+}
+
+// hanging is a provider whose replicas hang after a restart.
+type hanging struct {
+	providers.Provider
+	world *sim.World
+}
+
+func (h hanging) Unwrap() providers.Provider { return h.Provider }
+
+func (h hanging) Restart(_ context.Context, o engine.Object) error {
+	h.world.Break(o.Address, "it hangs")
+	return nil
+}
+
+// plain is a provider that can do nothing besides.
+type plain struct{ p providers.Provider }
+
+func (p plain) Read(ctx context.Context, o engine.Object) (engine.Observation, error) {
+	return p.p.Read(ctx, o)
+}
+
+func (p plain) Apply(ctx context.Context, c providers.Call) (engine.Object, error) {
+	return p.p.Apply(ctx, c)
+}
+
+func (p plain) Delete(ctx context.Context, o engine.Object, operation string) error {
+	return p.p.Delete(ctx, o, operation)
+}
+
+// Whatever is ordered in whatever order, an apply in between changes nothing, and
+// when all is resumed the world is as the spec has it.
+func TestOrdersInAnyOrder(t *testing.T) {
+	for seed := range uint64(8) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		l := newLab(t)
+		d := load(t, twoTier)
+		l.apply(d)
+		suspended := map[engine.Address]bool{}
+		targets := []engine.Address{web, web.At(0), api.At(1), node.At(0), node.At(1)}
+		for range 6 {
+			target := targets[rng.IntN(len(targets))]
+			a := []engine.Action{engine.Suspend, engine.Resume, engine.Restart}[rng.IntN(3)]
+			_, err := l.order(a, d, target)
+			if err != nil && !(a == engine.Restart && strings.Contains(err.Error(), "is suspended")) {
+				t.Fatalf("seed %d: %s %s: %v", seed, a, target, err)
+			}
+			snap, err := l.store.Snapshot(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range snap.Objects {
+				suspended[o.Address] = o.Lifecycle == engine.Suspended
+			}
+			for _, o := range snap.Objects {
+				if o.Address.Kind == engine.KindBackend {
+					if _, r := o.Address.Membership(); suspended[r] {
+						t.Fatalf("seed %d: %s is there, and its replica is suspended", seed, o.Address)
+					}
+				}
+			}
+			if p := l.plan(d); !p.Plan.Empty() {
+				t.Fatalf("seed %d: after %s %s a plan is\n%s", seed, a, target, why(p.Plan))
+			}
+		}
+		l.mustOrder(engine.Resume, d, node, api, web)
+		l.settled(d)
+		if objects := l.world.Objects(); slices.ContainsFunc(objects, func(o engine.Object) bool { return o.Address.Kind == engine.KindVM && o.Gen != 1 }) {
+			t.Errorf("seed %d: a machine was replaced", seed)
+		}
+	}
+}
