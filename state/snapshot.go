@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 
 	"github.com/flowctl/flowctl/engine"
 	"modernc.org/sqlite"
@@ -91,33 +92,65 @@ func decodeSettings(text string) ([]engine.Setting, error) {
 	return list, nil
 }
 
+// storedObject is how an object lies in the table object, but for what needs no
+// decoding.
+type storedObject struct{ address, value, sensitive, needs string }
+
 func readObjects(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
 	rows, err := tx.QueryContext(ctx, "SELECT address, gen, provider, value, sensitive, private, needs, operation, lifecycle FROM object")
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
+	var stored []storedObject
 	for rows.Next() {
 		var o engine.Object
-		var address, value, sensitive, needs string
-		if err := rows.Scan(&address, &o.Gen, &o.Provider, &value, &sensitive, &o.Private, &needs, &o.Operation, &o.Lifecycle); err != nil {
+		var s storedObject
+		if err := rows.Scan(&s.address, &o.Gen, &o.Provider, &s.value, &s.sensitive, &o.Private, &s.needs, &o.Operation, &o.Lifecycle); err != nil {
 			return err
 		}
-		if o.Address, err = parseAddress(address); err != nil {
-			return err
-		}
-		if o.Value, err = engine.UnmarshalValue(o.Address.Kind, []byte(value)); err != nil {
-			return fmt.Errorf("%w: value of %s: %v", ErrDamaged, address, err)
-		}
-		if o.Sensitive, err = decodeList[string](sensitive); err != nil {
-			return fmt.Errorf("%w: %s: %v", ErrDamaged, address, err)
-		}
-		if o.Needs, err = decodeList[engine.Address](needs); err != nil {
-			return fmt.Errorf("%w: %s: %v", ErrDamaged, address, err)
-		}
-		snap.Objects = append(snap.Objects, o)
+		snap.Objects, stored = append(snap.Objects, o), append(stored, s)
 	}
-	return rows.Err()
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return decodeObjects(snap.Objects, stored)
+}
+
+// batch is how many objects one goroutine decodes at a time: enough that starting
+// it costs nothing, so few that small states are read without.
+const batch = 512
+
+// decodeObjects completes objects with what was stored of each, on all cores.
+func decodeObjects(objects []engine.Object, stored []storedObject) error {
+	errs := make([]error, (len(objects)+batch-1)/batch)
+	var wg sync.WaitGroup
+	for i := range errs {
+		from, to := i*batch, min((i+1)*batch, len(objects))
+		wg.Go(func() {
+			for n := from; n < to && errs[i] == nil; n++ {
+				errs[i] = stored[n].into(&objects[n])
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (s storedObject) into(o *engine.Object) (err error) {
+	if o.Address, err = parseAddress(s.address); err != nil {
+		return err
+	}
+	if o.Value, err = engine.UnmarshalValue(o.Address.Kind, []byte(s.value)); err != nil {
+		return fmt.Errorf("%w: value of %s: %v", ErrDamaged, s.address, err)
+	}
+	if o.Sensitive, err = decodeList[string](s.sensitive); err != nil {
+		return fmt.Errorf("%w: %s: %v", ErrDamaged, s.address, err)
+	}
+	if o.Needs, err = decodeList[engine.Address](s.needs); err != nil {
+		return fmt.Errorf("%w: %s: %v", ErrDamaged, s.address, err)
+	}
+	return nil
 }
 
 func readOutputs(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
