@@ -85,9 +85,9 @@ func TestNoRequestFailsWhileEverythingChanges(t *testing.T) {
 	f.must("apply", "-auto-approve")
 	api, www := f.must("output", "-raw", "api"), f.must("output", "-raw", "www")
 	loads := map[string]*sender{
-		"api, kept connections": f.send(api+"/fib/5", 450),
-		"api, new connections":  f.send(api+"/fib/5", 80, "-new-connections"),
-		"www through both":      f.send(www+"/api?n=5", 80),
+		"api, kept connections": f.send(api+"/fib/5", 700),
+		"api, new connections":  f.send(api+"/fib/5", 120, "-new-connections"),
+		"www through both":      f.send(www+"/api?n=5", 120),
 	}
 	changes, ok := 0, 0
 	for round := 1; ok < enough; round++ {
