@@ -61,14 +61,15 @@ var rooms = map[string]room{
 	"cmd/flowctl/args": {ours: []string{"engine"}, foreign: []string{"github.com/spf13/pflag"}, bans: io},
 	"cmd/flowctl/view": {ours: []string{"engine", "engine/graph", "engine/plan", "providers", "state"}, foreign: append([]string{"github.com/hashicorp/hcl/v2"}, cty...),
 		bans: []string{"net", "net/http", "os/exec", "database/sql"}},
-	"internal/daemon":   {foreign: unix},
-	"internal/agent":    {ours: []string{"internal/daemon"}, foreign: unix},
-	"internal/lb":       {ours: []string{"internal/daemon"}, foreign: []string{"golang.org/x/net/http/httpguts", "golang.org/x/sys/unix"}},
-	"internal/load":     {foreign: []string{"github.com/HdrHistogram/hdrhistogram-go"}},
-	"internal/archtest": {},
-	"internal/docs":     {ours: []string{"engine", "spec", "providers/*", "providers"}, foreign: cty},
-	"examples/demo":     {foreign: []string{"github.com/prometheus/client_golang"}},
-	"bench":             {ours: []string{"*"}, foreign: cty},
+	"internal/daemon":       {foreign: unix},
+	"internal/agent":        {ours: []string{"internal/daemon"}, foreign: unix},
+	"internal/lb":           {ours: []string{"internal/daemon"}, foreign: []string{"golang.org/x/net/http/httpguts", "golang.org/x/sys/unix"}},
+	"internal/load":         {foreign: []string{"github.com/HdrHistogram/hdrhistogram-go"}},
+	"internal/archtest":     {},
+	"internal/docs":         {ours: []string{"engine", "spec", "providers/*", "providers"}, foreign: cty},
+	"examples/demo":         {foreign: []string{"github.com/prometheus/client_golang"}},
+	"examples/smart-energy": {foreign: []string{"github.com/nats-io/nats.go", "golang.org/x/sync/errgroup"}},
+	"bench":                 {ours: []string{"*"}, foreign: cty},
 }
 
 // root is the top of the repository, from this package.
