@@ -10,13 +10,15 @@ import (
 // Kind is a kind of resource, as it is spelled in a spec.
 type Kind string
 
-// The kinds of resources. Backend has no block of its own: there is one for
-// each pair of a frontend and a replica that it balances to.
+// The kinds of resources. Two have no block of their own: there is a backend for
+// each pair of a frontend and a replica that it balances to, and a delivery for
+// each pair of an image and a machine that it is brought to.
 const (
 	KindVM       Kind = "vm"
 	KindHost     Kind = "host"
 	KindNetwork  Kind = "network"
 	KindImage    Kind = "image"
+	KindDelivery Kind = "delivery"
 	KindFunction Kind = "function"
 	KindFrontend Kind = "frontend"
 	KindBackend  Kind = "backend"
@@ -30,7 +32,7 @@ func (k Kind) Phase() Phase {
 	switch k {
 	case KindVM, KindHost, KindNetwork:
 		return Provision
-	case KindImage, KindFunction, KindTask:
+	case KindImage, KindDelivery, KindFunction, KindTask:
 		return Deploy
 	case KindFrontend, KindBackend:
 		return Stitch
@@ -46,11 +48,11 @@ func (k Kind) Phase() Phase {
 func (k Kind) Sized() bool { return k == KindVM || k == KindFunction }
 
 // StandsOn reports whether an object of kind k cannot exist without the one of
-// kind in that it stands on: a replica without its machine, a backend without
-// its frontend and replica, a machine without its network.
+// kind in that it stands on: a replica or a delivery without its machine, a
+// backend without its frontend and replica, a machine without its network.
 func (k Kind) StandsOn(in Kind) bool {
 	switch k {
-	case KindFunction:
+	case KindFunction, KindDelivery:
 		return in == KindVM || in == KindHost
 	case KindBackend:
 		return in == KindFrontend || in == KindFunction
@@ -107,6 +109,7 @@ func ParsePhase(s string) (Phase, bool) {
 //	vm.node[0]              an instance of a group; n counts from 0
 //	function.web["eu"][2]   an instance of the group that for_each made for "eu"
 //	backend.www/web[2]      replica function.web[2] behind frontend.www
+//	delivery.app/vm.node[2] image.app on vm.node[2]
 type Address struct {
 	Kind Kind
 	Name string
@@ -155,6 +158,25 @@ func (a Address) Membership() (frontend, replica Address) {
 	return frontend, Address{Kind: KindFunction, Name: a.Name[slash+1:], Key: a.Key, nth: a.nth}
 }
 
+// DeliveryOf returns the address of the delivery that brings image to machine.
+func DeliveryOf(image, machine Address) Address {
+	return Address{Kind: KindDelivery, Name: image.local() + "/" + string(machine.Kind) + "." + machine.Name, Key: machine.Key, nth: machine.nth}
+}
+
+// Consignment splits the address of a delivery into its image and machine.
+func (a Address) Consignment() (image, machine Address) {
+	slash := strings.LastIndexByte(a.Name, '/') // a machine's name has none
+	kind, name, ok := strings.Cut(a.Name[slash+1:], ".")
+	if a.Kind != KindDelivery || slash < 0 || !ok {
+		panic("bug: not a delivery: " + a.String())
+	}
+	image, err := ParseAddress(string(KindImage) + "." + a.Name[:slash])
+	if err != nil {
+		panic("bug: delivery " + a.String() + ": " + err.Error())
+	}
+	return image, Address{Kind: Kind(kind), Name: name, Key: a.Key, nth: a.nth}
+}
+
 func (a Address) local() string {
 	if a.Key == "" && a.nth == 0 {
 		return a.Name
@@ -186,7 +208,7 @@ func ParseAddress(s string) (Address, error) {
 	a := Address{Kind: Kind(kind)}
 	rest, a.nth = cutIndex(rest)
 	rest, key, ok := cutKey(rest)
-	if !ok || rest == "" || strings.ContainsAny(rest, "[]/") && a.Kind != KindBackend {
+	if !ok || rest == "" || strings.ContainsAny(rest, "[]/") && a.Kind != KindBackend && a.Kind != KindDelivery {
 		return Address{}, fmt.Errorf("%q is not an address: write kind.name, kind.name[n] or kind.name[\"key\"][n]", s)
 	}
 	a.Name, a.Key = rest, key
@@ -243,18 +265,20 @@ func (k Kind) order() int {
 		return 2
 	case KindImage:
 		return 3
-	case KindFunction:
+	case KindDelivery:
 		return 4
-	case KindTask:
+	case KindFunction:
 		return 5
-	case KindFrontend:
+	case KindTask:
 		return 6
-	case KindBackend:
+	case KindFrontend:
 		return 7
-	case KindScaling:
+	case KindBackend:
 		return 8
-	default:
+	case KindScaling:
 		return 9
+	default:
+		return 10
 	}
 }
 

@@ -47,6 +47,7 @@ type Decl struct {
 	Source   Range
 	Timeouts Timeouts
 	Roll     UpdatePolicy // for functions: how replicas are replaced
+	Home     Address      // for images: the host that makes it; zero if that cannot be told
 }
 
 // Need is one dependency of a Decl.

@@ -14,7 +14,7 @@ import (
 func TestAddressFormsRoundTrip(t *testing.T) {
 	for _, s := range []string{
 		"frontend.www", "vm.node[0]", `function.web["eu west"][12]`, `image.x["a]\"[b"]`,
-		"backend.www/web[3]", `backend.www["eu"]/web["a/b"][3]`,
+		"backend.www/web[3]", "delivery.app/host.box", `delivery.app["eu"]/vm.node["a/b"][2]`, `backend.www["eu"]/web["a/b"][3]`,
 	} {
 		a, err := engine.ParseAddress(s)
 		if err != nil {
@@ -66,6 +66,15 @@ func TestAddressProperties(t *testing.T) {
 		}
 		if back, err := engine.ParseAddress(member.String()); err != nil || back != member {
 			t.Fatalf("%s came back as %s (%v)", member, back, err)
+		}
+		image, machine := frontend, a
+		image.Kind = engine.KindImage
+		delivery := engine.DeliveryOf(image, machine)
+		if i, m := delivery.Consignment(); i != image || m != machine {
+			t.Fatalf("%s brings %s to %s, want %s to %s", delivery, i, m, image, machine)
+		}
+		if back, err := engine.ParseAddress(delivery.String()); err != nil || back != delivery {
+			t.Fatalf("%s came back as %s (%v)", delivery, back, err)
 		}
 	})
 }
@@ -149,6 +158,7 @@ func TestSchemasAreDocumented(t *testing.T) {
 		check(string(k), engine.BlockSchema(k))
 	}
 	check("backend", engine.ValueSchema(engine.KindBackend))
+	check("delivery", engine.ValueSchema(engine.KindDelivery))
 }
 
 func TestNormaliseChecksBoundsAndChoices(t *testing.T) {

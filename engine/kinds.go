@@ -64,10 +64,40 @@ type Image struct {
 	Archive  string      `flow:"archive,replace" rule:"filled" doc:"The path of a saved image (tar)."`
 	Build    *ImageBuild `flow:"build,replace" doc:"Builds the image from a Dockerfile."`
 	Platform string      `flow:"platform,replace" doc:"The wanted platform, such as \"linux/amd64\"."`
-	Host     HostLink    `flow:"host,replace" doc:"The host whose container engine pulls, builds or loads it, as a reference: host.NAME."`
+	Host     HostLink    `flow:"host,replace" doc:"The host whose container engine pulls, builds or loads it first, as a reference: host.NAME."`
+
+	Distribute string `flow:"distribute" enum:"pull|push" doc:"How the other hosts get it whose functions refer to it: each pulls the content that was found first (pull), or it is streamed to them from the first host (push), for machines that reach no registry. What has a ref is pulled and all else is pushed, if not set."`
 
 	ID     string `flow:"id,computed" doc:"The name under which a function uses the image: image = image.NAME.id."`
 	Digest string `flow:"digest,computed" doc:"The content that was found, pinned."`
+}
+
+// Distribution is how the image gets to further hosts: "pull" or "push".
+func (i Image) Distribution() string {
+	switch {
+	case i.Distribute != "":
+		return i.Distribute
+	case i.Archive == "" && i.Build == nil:
+		return "pull"
+	default:
+		return "push"
+	}
+}
+
+// Delivery is the value of one image on one machine besides the host that its
+// image block names: delivery.IMAGE/MACHINE.
+type Delivery struct {
+	Image      string `flow:"image,replace" doc:"The image's address."`
+	Name       string `flow:"name" doc:"The image's id."`
+	Digest     string `flow:"digest" doc:"The content."`
+	Ref        string `flow:"ref" doc:"What is pulled."`
+	Platform   string `flow:"platform" doc:"The wanted platform."`
+	Distribute string `flow:"distribute" enum:"pull|push" doc:"Whether the machine pulls it or gets it from source."`
+	Source     string `flow:"source" doc:"The id of the host that has it first."`
+	Machine    string `flow:"machine,replace" doc:"The machine's address."`
+	MachineID  string `flow:"machine_id,replace" doc:"That machine's id."`
+
+	ID string `flow:"id,computed" doc:"What the machine has."`
 }
 
 // ImageBuild says how an image is built.
@@ -450,6 +480,8 @@ func ValueSchema(k Kind) *Schema {
 		return SchemaOf[Replica]()
 	case KindBackend:
 		return SchemaOf[Backend]()
+	case KindDelivery:
+		return SchemaOf[Delivery]()
 	default:
 		return BlockSchema(k)
 	}

@@ -102,7 +102,7 @@ type Event struct {
 	Elapsed time.Duration // since the first attempt started
 	Wait    time.Duration // Retrying: until the next attempt
 	Err     error         // Retrying and Failed
-	Note    string        // Done: "unchanged"
+	Note    string        // Done: "unchanged"; Running: how far it has come, "" when it begins
 }
 
 // RunStatus is how a run ended, or that it has not.

@@ -15,6 +15,9 @@ type Ref struct {
 	Operation string // "" when it is only looked for
 }
 
+// Key returns the object's key.
+func (r Ref) Key() engine.Key { return engine.Key{Address: r.Address, Gen: r.Gen} }
+
 // Native is a provider made of one Resource for each kind.
 type Native struct {
 	Name  string

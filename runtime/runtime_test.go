@@ -568,6 +568,10 @@ func flows(t *rapid.T) string {
 		fmt.Fprintf(&b, "vm \"pool%d\" {\n cpus = %d\n memory = \"%dGiB\"\n count = %d\n slots = %d\n}\n", i,
 			rapid.IntRange(4, 6).Draw(t, "cpus"), rapid.IntRange(4, 6).Draw(t, "memory"), rapid.IntRange(1, 3).Draw(t, "count"), rapid.SampledFrom([]int{0, 12, 13}).Draw(t, "slots"))
 	}
+	images := rapid.Bool().Draw(t, "images")
+	if images {
+		fmt.Fprintf(&b, "vm \"home\" {\n cpus = 8\n memory = \"8GiB\"\n}\nimage \"app\" {\n ref = \"app:%d\"\n host = vm.home[0]\n}\n", rapid.IntRange(0, 2).Draw(t, "version"))
+	}
 	functions := rapid.IntRange(1, 3).Draw(t, "functions")
 	for i := range functions {
 		if rapid.IntRange(0, 5).Draw(t, "skip") == 0 {
@@ -578,8 +582,15 @@ func flows(t *rapid.T) string {
 		if i > 0 && rapid.Bool().Draw(t, "uses") {
 			env += fmt.Sprintf(", URL = frontend.front%d.url", i-1)
 		}
-		fmt.Fprintf(&b, "function \"f%d\" {\n on = vm.pool%d\n replicas = %d\n exec = [\"x\"]\n spread = %v\n env = { %s }\n update {\n max_surge = %d\n max_unavailable = %d\n }\n}\n", i,
-			rapid.IntRange(0, pools-1).Draw(t, "on"), rapid.IntRange(0, 4).Draw(t, "replicas"), rapid.Bool().Draw(t, "spread"), env,
+		on, image := fmt.Sprintf("vm.pool%d", rapid.IntRange(0, pools-1).Draw(t, "on")), ""
+		if images && rapid.Bool().Draw(t, "image") {
+			image = " image = image.app.id\n"
+			if rapid.IntRange(0, 2).Draw(t, "there, too") == 0 {
+				on = "[" + on + ", vm.home]"
+			}
+		}
+		fmt.Fprintf(&b, "function \"f%d\" {\n on = %s\n replicas = %d\n exec = [\"x\"]\n%s spread = %v\n env = { %s }\n update {\n max_surge = %d\n max_unavailable = %d\n }\n}\n", i,
+			on, rapid.IntRange(0, 4).Draw(t, "replicas"), image, rapid.Bool().Draw(t, "spread"), env,
 			rapid.IntRange(0, 2).Draw(t, "surge"), rapid.IntRange(1, 2).Draw(t, "unavailable"))
 	}
 	for i := range functions {

@@ -41,7 +41,16 @@ func (l *loader) checkImage(inst *instance, value cty.Value) {
 			have = append(have, name)
 		}
 	}
-	if len(have) == 1 || l.misspelt(inst.block, "ref", "archive", "build") {
+	b := inst.block
+	if a := b.body.Attributes["distribute"]; a != nil {
+		switch {
+		case value.GetAttr("distribute").RawEquals(cty.StringVal("pull")) && len(have) == 1 && have[0] != "ref":
+			l.faultOf(inst, a.Expr.Range(), "Image that no registry has", fmt.Sprintf("%s is made on its host, so other machines cannot pull it. Write distribute = \"push\", or nothing.", inst.addr))
+		case b.body.Attributes["host"] == nil && !l.misspelt(b, "host"):
+			l.warnOf(inst, a.Expr.Range(), "Distribution without effect", fmt.Sprintf("%s names no host that gets it first, so there is nothing to bring anywhere. Write host = host.NAME.", inst.addr))
+		}
+	}
+	if len(have) == 1 || l.misspelt(b, "ref", "archive", "build") {
 		return
 	}
 	problem := "has none of them"
@@ -49,6 +58,25 @@ func (l *loader) checkImage(inst *instance, value cty.Value) {
 		problem = "has " + enumerate(have, "")
 	}
 	l.faultOf(inst, inst.block.def, "Image without one source", fmt.Sprintf("%s needs one of ref, archive and build { … }, and %s.", inst.addr, problem))
+}
+
+// homeOf returns the host that makes an image, the zero address if its block does
+// not name just one.
+func (i *instance) homeOf() engine.Address {
+	a := i.block.body.Attributes["host"]
+	if a == nil {
+		return engine.Address{}
+	}
+	var homes []engine.Address
+	for _, s := range i.sites {
+		if r := s.use.rng; r.Filename == a.SrcRange.Filename && a.SrcRange.ContainsPos(r.Start) {
+			s.targets(func(a engine.Address) { homes = append(homes, a) })
+		}
+	}
+	if len(homes) != 1 {
+		return engine.Address{}
+	}
+	return homes[0]
 }
 
 // checkFunction looks at what one function says about itself.

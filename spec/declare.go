@@ -123,6 +123,7 @@ func (l *loader) declareInstance(inst *instance) {
 		l.checkTask(inst, value)
 	case engine.KindImage:
 		l.checkImage(inst, value)
+		decl.Home = inst.homeOf()
 	}
 	l.desired.Decls = append(l.desired.Decls, decl)
 }

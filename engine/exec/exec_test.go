@@ -477,3 +477,31 @@ func BenchmarkFrontier(b *testing.B) {
 		})
 	}
 }
+
+func TestNotesAreToldWhileAStepRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := executor(&journal{}, func(ctx context.Context, s engine.Step) error {
+			if number(s) == 0 {
+				engine.Note(ctx, "half")
+				time.Sleep(time.Minute)
+				engine.Note(ctx, "whole")
+			}
+			return nil
+		})
+		var told []string
+		begun := time.Now()
+		x.Observe = func(e engine.Event) {
+			if e.Note != "" {
+				told = append(told, fmt.Sprintf("%s %s: %s after %s", e.Step.Name(), e.State, e.Note, e.At.Sub(begun)))
+			}
+		}
+		if _, err := x.Run(t.Context(), t.Context(), 1, []engine.Step{step(0), step(1)}); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"create vm.n[0] running: half after 0s", "create vm.n[0] running: whole after 1m0s"}
+		if !slices.Equal(told, want) {
+			t.Errorf("told:\n%q\nwant:\n%q", told, want)
+		}
+		engine.Note(t.Context(), "nobody looks on")
+	})
+}

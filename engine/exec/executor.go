@@ -33,7 +33,7 @@ type Executor struct {
 func (x *Executor) Run(ctx, hard context.Context, run int64, steps []engine.Step) (Report, error) {
 	l := &loop{
 		Executor: x, run: run, steps: steps, frontier: NewFrontier(steps),
-		results: make(chan attempt), wake: make(chan int), quit: make(chan struct{}), hard: hard,
+		results: make(chan attempt), notes: make(chan note), wake: make(chan int), quit: make(chan struct{}), hard: hard,
 		begun: make([]time.Time, len(steps)), tries: make([]int, len(steps)),
 		sleeping: map[int]*nap{}, running: map[class]int{},
 	}
@@ -50,6 +50,7 @@ type loop struct {
 	steps    []engine.Step
 	frontier *Frontier
 	results  chan attempt
+	notes    chan note
 	wake     chan int      // steps whose wait is over
 	quit     chan struct{} // closed when the loop has ended
 	hard     context.Context
@@ -73,6 +74,12 @@ type attempt struct {
 	err     error
 	started time.Time
 	ended   time.Time
+}
+
+// note is what a worker says of a step that runs.
+type note struct {
+	id   int
+	text string
 }
 
 // nap is the wait of one step between two attempts, until the next is launched.
@@ -111,6 +118,9 @@ func (l *loop) loop(ctx context.Context) error {
 		case a := <-l.results:
 			l.finish(a)
 			l.drain()
+		case n := <-l.notes:
+			now := l.Now()
+			l.tell(engine.Event{At: now, Step: l.steps[n.id], State: engine.Running, Attempt: l.tries[n.id], Elapsed: now.Sub(l.begun[n.id]), Note: n.text})
 		case id := <-l.wake:
 			l.awake(id)
 		case <-done:
@@ -248,7 +258,12 @@ func (l *loop) release(id int) {
 // attempt runs in a worker: it touches nothing of the loop but its constants.
 func (l *loop) attempt(id int, started time.Time) (a attempt) {
 	s := l.steps[id]
-	ctx := l.hard
+	ctx := engine.WithNotes(l.hard, func(text string) {
+		select {
+		case l.notes <- note{id, text}:
+		case <-l.quit:
+		}
+	})
 	if s.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, s.Timeout, fmt.Errorf("it took longer than %s", s.Timeout))

@@ -40,6 +40,9 @@ func (c *computer) declare(d *engine.Decl) {
 	bare, hidden := engine.Unmark(want)
 	hidden = engine.Hides(d.Address.Kind, hidden)
 	members := c.members[d.Address]
+	if !d.Home.IsZero() {
+		c.homes[d.Address] = d.Home
+	}
 	if !d.Address.Kind.Sized() {
 		members = []engine.Address{d.Address}
 	}
@@ -73,7 +76,11 @@ func (c *computer) settle(s *subject) {
 		}
 	}
 	s.want = engine.With(s.want, map[string]cty.Value{"machine": cty.StringVal(p.Machine.String()), "machine_id": id})
-	s.needs = append(slices.Clone(s.needs), engine.Need{Target: p.Machine, Source: s.source})
+	s.needs = slices.Clone(s.needs)
+	if host != nil {
+		s.needs = c.deliver(s.needs, *host)
+	}
+	s.needs = append(s.needs, engine.Need{Target: p.Machine, Source: s.source})
 	s.why, s.block = p.Why, nil
 }
 
@@ -290,6 +297,10 @@ func (c *computer) deletions() {
 func (c *computer) whyDeleted(a engine.Address) string {
 	if c.in.Destroy {
 		return ""
+	}
+	if a.Kind == engine.KindDelivery {
+		image, machine := a.Consignment()
+		return fmt.Sprintf("nothing on %s uses %s any more", machine, image)
 	}
 	if a.Kind != engine.KindBackend && len(c.members[a.Group()]) > 0 {
 		return fmt.Sprintf("%s has fewer instances now", a.Group())

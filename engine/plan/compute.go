@@ -68,6 +68,7 @@ type computer struct {
 	placement place.Result
 	machine   map[engine.Address]engine.Placing   // by replica
 	members   map[engine.Address][]engine.Address // instances by group, in order
+	homes     map[engine.Address]engine.Address   // by image, the host that makes it
 
 	changes []engine.Change
 	at      map[engine.Address]int // of changes
@@ -83,9 +84,9 @@ func newComputer(in Input) *computer {
 		objects: map[engine.Address][]engine.Object{}, last: map[engine.Address]int{},
 		seen: map[engine.Address]engine.Observation{}, gone: map[engine.Address]engine.Object{},
 		replace: map[engine.Address]bool{}, machine: map[engine.Address]engine.Placing{},
-		members: map[engine.Address][]engine.Address{},
-		at:      make(map[engine.Address]int, len(in.Recorded.Objects)),
-		values:  map[engine.Address]cty.Value{},
+		members: map[engine.Address][]engine.Address{}, homes: map[engine.Address]engine.Address{},
+		at:     make(map[engine.Address]int, len(in.Recorded.Objects)),
+		values: map[engine.Address]cty.Value{},
 	}
 	for _, o := range in.Recorded.Objects {
 		c.record(o)

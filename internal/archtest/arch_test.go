@@ -70,6 +70,7 @@ var rooms = map[string]room{
 	"examples/demo":         {foreign: []string{"github.com/prometheus/client_golang"}},
 	"examples/smart-energy": {foreign: []string{"github.com/nats-io/nats.go", "golang.org/x/sync/errgroup"}},
 	"bench":                 {ours: []string{"*"}, foreign: cty},
+	"internal/dockerlab":    {},
 }
 
 // root is the top of the repository, from this package.

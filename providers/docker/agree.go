@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/network"
@@ -18,10 +19,12 @@ type engineClient struct {
 	*client.Client
 	turn   chan struct{} // held while agreeing; a channel, so that waiting ends with ctx
 	agreed chan struct{} // closed when there is nothing left to agree on
+
+	version types.Version // the engine's, once agreed
 }
 
 func newEngineClient(c *client.Client) *engineClient {
-	return &engineClient{c, make(chan struct{}, 1), make(chan struct{})}
+	return &engineClient{Client: c, turn: make(chan struct{}, 1), agreed: make(chan struct{})}
 }
 
 // agree settles the version of the API, once.
@@ -39,7 +42,8 @@ func (c *engineClient) agree(ctx context.Context) error {
 		return nil
 	default:
 	}
-	if _, err := c.Client.ServerVersion(ctx); err != nil {
+	var err error
+	if c.version, err = c.Client.ServerVersion(ctx); err != nil {
 		return err
 	}
 	close(c.agreed)

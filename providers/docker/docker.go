@@ -19,7 +19,7 @@ const Name = "docker"
 // Factory makes the provider.
 var Factory = providers.Factory{
 	Doc:   "Runs functions as containers on Docker engines: a host names an engine, here or elsewhere.",
-	Kinds: []engine.Kind{engine.KindHost, engine.KindNetwork, engine.KindImage, engine.KindFunction},
+	Kinds: []engine.Kind{engine.KindHost, engine.KindNetwork, engine.KindImage, engine.KindDelivery, engine.KindFunction},
 	New: func(_ context.Context, s providers.Settings) (providers.Provider, error) {
 		return New(s), nil
 	},
@@ -32,9 +32,9 @@ type Docker struct {
 
 	mu      sync.Mutex
 	daemons map[string]*daemon // by host id
-	current map[string]content // of each image that was made or seen, by repository
 	pulls   map[string]*pull   // under way
 
+	holds holds
 	meter meter
 }
 
@@ -56,7 +56,7 @@ var (
 
 // New returns the provider. No engine is asked anything before the first call.
 func New(s providers.Settings) *Docker {
-	d := &Docker{settings: s, daemons: map[string]*daemon{}, current: map[string]content{}, pulls: map[string]*pull{}}
+	d := &Docker{settings: s, daemons: map[string]*daemon{}, pulls: map[string]*pull{}}
 	d.Native = &providers.Native{Name: s.Name, Kinds: map[engine.Kind]providers.Resource{
 		engine.KindHost: providers.Of[engine.Host]{
 			ReadFn: d.readHost, ApplyFn: d.applyHost, DeleteFn: d.removeHost, CheckFn: d.checkHost,
@@ -66,6 +66,9 @@ func New(s providers.Settings) *Docker {
 		},
 		engine.KindImage: providers.Of[engine.Image]{
 			ReadFn: d.readImage, ApplyFn: d.applyImage, DeleteFn: d.removeImage, CheckFn: d.checkImage,
+		},
+		engine.KindDelivery: providers.Of[engine.Delivery]{
+			ReadFn: d.readDelivery, ApplyFn: d.applyDelivery, DeleteFn: d.removeDelivery,
 		},
 		engine.KindFunction: providers.Of[engine.Replica]{
 			ReadFn: d.readReplica, ApplyFn: d.applyReplica, DeleteFn: d.removeReplica,

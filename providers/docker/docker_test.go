@@ -74,11 +74,22 @@ type lab struct {
 // it may be left there.
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	place := os.Getenv(engineVar)
-	if place == "" {
+	needEngine(t)
+	t.Parallel() // engines take their time, but not the processor's
+	return newLabAlone(t)
+}
+
+func needEngine(t *testing.T) {
+	t.Helper()
+	if os.Getenv(engineVar) == "" {
 		t.Skipf("needs a container engine: run it with hack/lab, or set %s", engineVar)
 	}
-	t.Parallel() // engines take their time, but not the processor's
+}
+
+// newLabAlone is newLab for a test that runs by itself.
+func newLabAlone(t *testing.T) *lab {
+	t.Helper()
+	place := os.Getenv(engineVar)
 	c, err := client.NewClientWithOpts(client.WithHost(place), client.WithAPIVersionNegotiation())
 	if err != nil {
 		t.Fatal(err)

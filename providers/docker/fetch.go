@@ -65,7 +65,7 @@ func (dm *daemon) pull(ctx context.Context, ref, platform string) error {
 	}
 	body, err := dm.ImagePull(ctx, ref, image.PullOptions{RegistryAuth: auth, Platform: platform})
 	if err == nil {
-		_, err = follow(body)
+		_, err = follow(ctx, body)
 	}
 	return dm.registryFault("pull image "+ref, err)
 }
@@ -98,18 +98,22 @@ func (dm *daemon) registryFault(act string, err error) error {
 
 // message is one line of what an engine says while it pulls, builds or loads.
 type message struct {
-	Stream string `json:"stream"`
-	Error  string `json:"error"`
-	Aux    *struct {
-		ID string `json:"ID"`
-	} `json:"aux"`
+	Stream   string `json:"stream"`
+	Error    string `json:"error"`
+	ID       string `json:"id"` // of a layer
+	Status   string `json:"status"`
+	Progress *struct {
+		Current int64 `json:"current"`
+		Total   int64 `json:"total"`
+	} `json:"progressDetail"`
 }
 
-// follow reads what an engine says to its end. It returns the text, and the error
-// that it ends with.
-func follow(body io.ReadCloser) (string, error) {
+// follow reads what an engine says to its end, and tells how far it has come. It
+// returns the text, and the error that it ends with.
+func follow(ctx context.Context, body io.ReadCloser) (string, error) {
 	defer body.Close()
 	var text bytes.Buffer
+	var pulled layers
 	for dec := json.NewDecoder(body); ; {
 		var m message
 		err := dec.Decode(&m)
@@ -122,5 +126,6 @@ func follow(body io.ReadCloser) (string, error) {
 			return text.String(), errors.New(m.Error)
 		}
 		text.WriteString(m.Stream)
+		pulled.take(ctx, m)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -37,8 +36,13 @@ func (d *Docker) repository(a engine.Address) string {
 	return ownImages + lower
 }
 
-func tagOf(repository, digest string) string {
-	return repository + ":" + short(strings.TrimPrefix(digest, "sha256:"))
+// tagOf is the image's name for a content. One digest may stand for images for
+// several platforms.
+func (d *Docker) tagOf(r providers.Ref, want engine.Image, digest string) string {
+	if want.Ref != "" && want.Platform != "" {
+		digest = hashOf(digest, want.Platform)
+	}
+	return d.repository(r.Address) + ":" + short(strings.TrimPrefix(digest, "sha256:"))
 }
 
 func (d *Docker) checkImage(_ context.Context, a engine.Address, want engine.Image, _ *engine.Image) engine.Diagnostics {
@@ -85,25 +89,9 @@ func (d *Docker) applyImage(ctx context.Context, r providers.Ref, want engine.Im
 	if err != nil {
 		return want, false, err
 	}
-	want.ID, want.Digest = tagOf(d.repository(r.Address), digest), digest
-	d.keep(r, want.ID)
+	want.ID, want.Digest = d.tagOf(r, want, digest), digest
+	d.holds.keep(r.Key(), dm.place, want.ID)
 	return want, true, nil
-}
-
-// content is what one generation of an image is.
-type content struct {
-	tag string
-	gen int
-}
-
-// keep notes which content of an image is the one to keep: that of its latest
-// generation.
-func (d *Docker) keep(r providers.Ref, tag string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if now := d.current[d.repository(r.Address)]; r.Gen >= now.gen {
-		d.current[d.repository(r.Address)] = content{tag, r.Gen}
-	}
 }
 
 // has reports whether an engine has an image.
@@ -117,7 +105,7 @@ func (dm *daemon) has(ctx context.Context, ref string) (bool, error) {
 
 // build builds an image, unless the engine has one of the same content.
 func (d *Docker) build(ctx context.Context, dm *daemon, r providers.Ref, want engine.Image, digest string) error {
-	tag := tagOf(d.repository(r.Address), digest)
+	tag := d.tagOf(r, want, digest)
 	if there, err := dm.has(ctx, tag); there || err != nil {
 		return err
 	}
@@ -142,7 +130,7 @@ func (d *Docker) build(ctx context.Context, dm *daemon, r providers.Ref, want en
 	if err != nil {
 		return dm.fault("build "+r.Address.String(), err)
 	}
-	text, err := follow(resp.Body)
+	text, err := follow(ctx, resp.Body)
 	if err != nil {
 		return providers.Permanent(fmt.Errorf("%w; the build ends with:\n%s", dm.fault("build "+r.Address.String(), err), lastLines(text, 10)))
 	}
@@ -158,7 +146,7 @@ func lastLines(text string, n int) string {
 }
 
 // pinned pulls an image by its digest and returns that: the recorded one, if there
-// is one. So the pull leaves no name behind that somebody might take for theirs.
+// is one.
 func (d *Docker) pinned(ctx context.Context, dm *daemon, r providers.Ref, want engine.Image, prior *engine.Image) (string, error) {
 	named, err := reference.ParseNormalizedNamed(want.Ref)
 	if err != nil {
@@ -173,16 +161,7 @@ func (d *Docker) pinned(ctx context.Context, dm *daemon, r providers.Ref, want e
 			return "", err
 		}
 	}
-	ref := pinnedName(named, digest)
-	if err := dm.pull(ctx, ref, want.Platform); err != nil {
-		return "", err
-	}
-	tag := tagOf(d.repository(r.Address), digest)
-	return digest, dm.fault("tag image "+tag, dm.ImageTag(ctx, ref, tag))
-}
-
-func pinnedName(named reference.Named, digest string) string {
-	return reference.FamiliarName(named) + "@" + digest
+	return digest, dm.pullAs(ctx, want.Ref, digest, want.Platform, d.tagOf(r, want, digest))
 }
 
 // resolve asks a registry, from where the engine is, for the digest of an image.
@@ -205,7 +184,7 @@ func (dm *daemon) resolve(ctx context.Context, named reference.Named) (string, e
 // load loads a saved image, unless the engine has it. Names that the archive gives
 // to it are taken off again if they are new: they are nobody's.
 func (d *Docker) load(ctx context.Context, dm *daemon, r providers.Ref, want engine.Image, digest string) error {
-	tag := tagOf(d.repository(r.Address), digest)
+	tag := d.tagOf(r, want, digest)
 	if there, err := dm.has(ctx, tag); there || err != nil {
 		return err
 	}
@@ -222,13 +201,33 @@ func (d *Docker) load(ctx context.Context, dm *daemon, r providers.Ref, want eng
 	if err != nil {
 		return err
 	}
-	if err := dm.ImageTag(ctx, loaded, tag); err != nil {
-		return dm.fault("tag image "+tag, err)
+	info, err := dm.ImageInspect(ctx, loaded)
+	if err != nil {
+		return dm.fault("look at image "+loaded, err)
 	}
-	if !strings.HasPrefix(loaded, "sha256:") && !slices.Contains(before, loaded) {
-		return dm.untag(ctx, loaded)
+	if err = dm.suits(ctx, info, want.Platform); err == nil {
+		err = dm.fault("tag image "+tag, dm.ImageTag(ctx, loaded, tag))
 	}
-	return nil
+	if !slices.Contains(before, loaded) && (err != nil || !strings.HasPrefix(loaded, "sha256:")) {
+		err = errors.Join(err, dm.untag(ctx, loaded))
+	}
+	return err
+}
+
+// suits reports that an image is for another kind of machine, unless a platform
+// was asked for: then the engine has been told.
+func (dm *daemon) suits(ctx context.Context, info image.InspectResponse, platform string) error {
+	if platform != "" {
+		return nil
+	}
+	if err := dm.agree(ctx); err != nil {
+		return dm.fault("ask for its version", err)
+	}
+	has, runs := info.Os+"/"+info.Architecture, dm.version.Os+"/"+dm.version.Arch
+	if info.Architecture == "" || dm.version.Arch == "" || has == runs {
+		return nil
+	}
+	return providers.Permanent(fmt.Errorf("the image is for %s, but the engine at %s runs %s. Name one for that, set platform in the image, or keep the functions that use it off this host", has, dm.place, runs))
 }
 
 // loadFrom streams a saved image into an engine and returns what it is called.
@@ -237,7 +236,7 @@ func (dm *daemon) loadFrom(ctx context.Context, tar io.Reader, what string) (str
 	if err != nil {
 		return "", dm.fault("load image "+what, err)
 	}
-	text, err := follow(resp.Body)
+	text, err := follow(ctx, resp.Body)
 	if err != nil {
 		return "", dm.fault("load image "+what, err)
 	}
@@ -286,10 +285,14 @@ func (d *Docker) readImage(ctx context.Context, r providers.Ref, known engine.Im
 		if known.ID == "" {
 			known.ID = tags[0] // after a crash
 		}
-		d.keep(r, known.ID)
+		d.holds.keep(r.Key(), dm.place, known.ID)
 		return d.compareSource(r, known)
 	}
-	return known, providers.Status{Presence: engine.Gone, Why: "its engine does not have it"}, nil
+	status := providers.Status{Presence: engine.Gone, Why: "its engine does not have it"}
+	if known.ID != "" {
+		status.Presence = engine.Down // what it was is known, so that it can be the same again
+	}
+	return known, status, nil
 }
 
 func (d *Docker) compareSource(r providers.Ref, known engine.Image) (engine.Image, providers.Status, error) {
@@ -297,7 +300,7 @@ func (d *Docker) compareSource(r providers.Ref, known engine.Image) (engine.Imag
 	if err != nil || digest == "" {
 		return known, providers.Status{}, nil // what was made of it is there all the same
 	}
-	tag := tagOf(d.repository(r.Address), digest)
+	tag := d.tagOf(r, known, digest)
 	if tag == known.ID {
 		known.Digest = digest
 		return known, providers.Status{}, nil
@@ -312,37 +315,19 @@ func (d *Docker) removeImage(ctx context.Context, r providers.Ref, known engine.
 	if err != nil {
 		return err
 	}
+	d.holds.drop(r.Key())
 	for _, dm := range all {
-		tags, err := dm.tags(ctx, filters.NewArgs(filters.Arg("reference", d.repository(r.Address))))
-		if err != nil {
-			return err
-		}
-		kept := false
-		for _, tag := range tags {
-			if d.isCurrent(r, tag) {
-				kept = true
-				continue
-			}
-			// An earlier content that something still uses goes with the next sweep.
-			if err := dm.untag(ctx, tag); err != nil && (tag == known.ID || !errdefs.IsConflict(err)) {
+		if known.ID != "" && !d.holds.needed(dm.place, known.ID) {
+			if err := dm.untag(ctx, known.ID); err != nil {
 				return err
 			}
 		}
-		if named, err := reference.ParseNormalizedNamed(known.Ref); err == nil && known.Digest != "" && !kept {
-			// What the pull itself left; whoever else uses it keeps it.
-			dm.ImageRemove(ctx, pinnedName(named, known.Digest), image.RemoveOptions{PruneChildren: true})
+		// An earlier content that something still uses goes with the next sweep.
+		if err := d.untagAll(ctx, dm, d.repository(r.Address)); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// isCurrent reports whether a later generation of an image has that content, so
-// that the end of an earlier one must not take it away.
-func (d *Docker) isCurrent(r providers.Ref, tag string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := d.current[d.repository(r.Address)]
-	return now.tag == tag && now.gen > r.Gen
 }
 
 // untag takes a name off an image. One that a container uses stays until that is
@@ -358,15 +343,12 @@ func (dm *daemon) untag(ctx context.Context, tag string) error {
 // sweepImages removes the former contents of images that were made or seen, as far
 // as no container uses them any more.
 func (d *Docker) sweepImages(ctx context.Context, dm *daemon) error {
-	d.mu.Lock()
-	current := maps.Clone(d.current)
-	d.mu.Unlock()
 	var errs []error
-	for repo, now := range current {
+	for _, repo := range d.holds.repositories() {
 		tags, err := dm.tags(ctx, filters.NewArgs(filters.Arg("reference", repo)))
 		errs = append(errs, err)
 		for _, tag := range tags {
-			if tag == now.tag {
+			if d.holds.needed("", tag) {
 				continue
 			}
 			if err := dm.untag(ctx, tag); err != nil && !errdefs.IsConflict(err) {

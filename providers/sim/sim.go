@@ -23,7 +23,7 @@ type Config struct {
 }
 
 // Kinds are the kinds that sim makes: all.
-var Kinds = append([]engine.Kind{engine.KindBackend}, engine.BlockKinds...)
+var Kinds = append([]engine.Kind{engine.KindBackend, engine.KindDelivery}, engine.BlockKinds...)
 
 // Factory makes sim providers whose world lies in a log in their folder.
 var Factory = providers.Factory{
@@ -254,7 +254,7 @@ func (s *Sim) complete(k engine.Key, want cty.Value) (cty.Value, error) {
 	made := map[string]cty.Value{
 		"id": f(idOf(k)), "address": f(ip), "host": f(ip), "host_port": f(port), "port": f(port),
 		"digest": f(fmt.Sprintf("sha256:%08x", n)), "output": f(""), "run_id": f(""),
-		"cpus": f(64), "memory": f("256GiB"),
+		"cpus": f(64), "memory": f("256GiB"), "gateway": f(ip),
 	}
 	switch k.Address.Kind {
 	case engine.KindFunction:

@@ -147,7 +147,7 @@ func (w *World) write(k engine.Key) error {
 // standsOn returns the id of what an object stands on, "" if on nothing here.
 func standsOn(o engine.Object) string {
 	switch o.Address.Kind {
-	case engine.KindFunction:
+	case engine.KindFunction, engine.KindDelivery:
 		return o.Attr("machine_id")
 	case engine.KindBackend:
 		return o.Attr("replica_id")
@@ -281,7 +281,7 @@ func (w *World) Vanish(a engine.Address) {
 		id := o.ID()
 		w.drift(k, nil)
 		for other, x := range w.things {
-			if id != "" && standsOn(x) == id && other.Address.Kind == engine.KindFunction {
+			if id != "" && standsOn(x) == id && x.Attr("machine_id") == id {
 				w.drift(other, nil)
 			}
 		}

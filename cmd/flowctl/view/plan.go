@@ -122,6 +122,10 @@ func (e entry) write(b *strings.Builder, p engine.Plan, s Style) {
 		e.writeBackend(b, s)
 		return
 	}
+	if c.Address.Kind == engine.KindDelivery {
+		e.writeDelivery(b, s)
+		return
+	}
 	fmt.Fprintf(b, "  %s\n", s.dim("# ")+s.bold(e.names())+" "+verdict(c))
 	for _, line := range e.places(p) {
 		fmt.Fprintf(b, "  %s\n", s.dim("#   "+line))
@@ -197,25 +201,6 @@ func (e entry) places(p engine.Plan) []string {
 		line += " (from " + strings.Join(left, ", ") + ")"
 	}
 	return []string{line}
-}
-
-// writeBackend writes a backend's change on one line: it follows from others.
-func (e entry) writeBackend(b *strings.Builder, s Style) {
-	frontend, replica := e.first.Address.Membership()
-	does := map[engine.Action]string{
-		engine.Create: "joins", engine.Update: "is put right in", engine.Delete: "leaves, drained,",
-		engine.Replace: "changes places with its successor in", engine.NoOp: "has a leftover in",
-	}[e.first.Action]
-	r := entry{first: &engine.Change{Address: replica}}
-	for _, c := range e.all {
-		_, x := c.Address.Membership()
-		r.all = append(r.all, engine.Change{Address: x})
-	}
-	line := fmt.Sprintf("%s %s %s %s", sign(*e.first, s), r.names(), does, frontend)
-	if why := e.first.Why; why != "" && e.first.Action != engine.Create {
-		line += s.dim(" (" + why + ")")
-	}
-	b.WriteString(line + "\n\n")
 }
 
 // writeBody writes the attributes of a change.

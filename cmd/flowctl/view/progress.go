@@ -33,6 +33,9 @@ func (p *Progress) Event(e engine.Event) []string {
 	switch e.State {
 	case engine.Running, engine.Retrying:
 		p.running[id] = e
+		if e.Note != "" {
+			return nil // it has come further since it began
+		}
 		p.since[id] = e.At
 		if e.State == engine.Retrying {
 			return []string{Line(e, p.style)}
@@ -74,6 +77,9 @@ func (p *Progress) Block(width, height int, now time.Time) []string {
 
 func (p *Progress) line(e engine.Event, width int, now time.Time) string {
 	text := fmt.Sprintf("  %c %-9s %s %s", spinner(now), e.Step.Phase, e.Step.Name(), clock(now.Sub(p.since[e.Step.ID])))
+	if e.Note != "" {
+		text += "  " + e.Note
+	}
 	if e.State == engine.Retrying {
 		left := max(0, e.Wait-now.Sub(e.At))
 		text = fmt.Sprintf("  ↻ %-9s %s attempt %d in %s", e.Step.Phase, e.Step.Name(), e.Attempt+1, clock(left))
@@ -140,6 +146,9 @@ func Line(e engine.Event, s Style) string {
 	name := fmt.Sprintf("%-9s %s", e.Step.Phase, e.Step.Name())
 	switch e.State {
 	case engine.Running:
+		if e.Note != "" {
+			return "  … " + name + ": " + e.Note
+		}
 		if e.Attempt > 1 {
 			return fmt.Sprintf("  … %s (attempt %d)", name, e.Attempt)
 		}
