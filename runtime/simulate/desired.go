@@ -1,0 +1,42 @@
+package simulate
+
+import (
+	"fmt"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/rule"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// unmade are the values of resources of which none is made yet.
+type unmade struct{}
+
+// Value implements engine.Values.
+func (unmade) Value(engine.Address) cty.Value { return cty.DynamicVal }
+
+// Of takes what can be simulated from a flow. The caller fills in the rest. The
+// error is about a rule that depends on what is known only when the flow is
+// applied.
+func Of(d engine.Desired) (Input, error) {
+	in := Input{Machines: d.Machines, Functions: d.Functions}
+	for _, decl := range d.Decls {
+		if decl.Address.Kind != engine.KindScaling {
+			continue
+		}
+		v, ds := decl.Config.Eval(unmade{})
+		if ds.HasErrors() {
+			return in, ds.Err()
+		}
+		if bare, _ := v.UnmarkDeep(); !bare.IsWhollyKnown() {
+			return in, fmt.Errorf("%s depends on what is known only when the flow is applied, so it cannot be simulated", decl.Address)
+		}
+		x, problems := rule.Of(decl.Address.Name, engine.MustDecode[engine.Scaling](v))
+		for _, p := range problems {
+			if !p.Warning {
+				return in, fmt.Errorf("%s: %s", decl.Address, p.Detail)
+			}
+		}
+		in.Rules = append(in.Rules, x)
+	}
+	return in, nil
+}
