@@ -191,6 +191,11 @@ type Summary struct {
 	Suspend, Resume, Restart           int
 }
 
+// Total is the number of all actions.
+func (s Summary) Total() int {
+	return s.Add + s.Change + s.Replace + s.Destroy + s.Run + s.Suspend + s.Resume + s.Restart
+}
+
 // Summarise counts what p does, in all and for each phase.
 func (p Plan) Summarise() (all Summary, phases map[Phase]Summary) {
 	phases = map[Phase]Summary{}

@@ -207,6 +207,10 @@ func distance(a, b []rune, limit int) int {
 	return rows[len(a)%3][len(b)]
 }
 
+// Nearest returns the known name that is meant by one that is not, "" if none is
+// near.
+func Nearest(name string, known []string) string { return nearest(name, known) }
+
 // DidYouMean ends a sentence about an unknown name with the nearest known one, or
 // with all there are if they are few.
 func DidYouMean(name string, known []string) string { return didYouMean(name, known, "") }

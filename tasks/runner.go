@@ -67,8 +67,11 @@ func (r *Runner) Value(a engine.Address) cty.Value {
 
 // Intend describes a step for the journal.
 func (r *Runner) Intend(s engine.Step) engine.Intent {
-	in := engine.Intent{Address: s.Address, Gen: s.Gen, Op: s.Op, Provider: s.Provider}
 	c := r.change(s)
+	in := engine.Intent{Address: s.Address, Gen: s.Gen, Op: s.Op, Provider: s.Provider}
+	if c.Noted { // whoever looks into it asks the object's own
+		in.Provider = c.Provider
+	}
 	in.Needs = engine.NeedsOf(c.Needs)
 	if s.Op != engine.OpDelete {
 		in.Planned = c.Planned

@@ -168,7 +168,11 @@ func (c *console) complete(command string, out runtime.Outcome, n engine.Summary
 		fmt.Fprintf(c.app.out, "\n%s %d destroyed in %s.\n", s.Good("Destroy complete:"), n.Destroy, took)
 		return
 	}
-	fmt.Fprintf(c.app.out, "\n%s %d added, %d changed, %d replaced, %d destroyed in %s.\n", s.Good(strings.ToUpper(command[:1])+command[1:]+" complete:"), n.Add, n.Change, n.Replace, n.Destroy, took)
+	what := fmt.Sprintf("%d added, %d changed, %d replaced, %d destroyed", n.Add, n.Change, n.Replace, n.Destroy)
+	if n := n.Suspend + n.Resume + n.Restart; n > 0 {
+		what = fmt.Sprintf("%d %s", n, map[string]string{"suspend": "suspended", "resume": "resumed", "restart": "restarted"}[command])
+	}
+	fmt.Fprintf(c.app.out, "\n%s %s in %s.\n", s.Good(strings.ToUpper(command[:1])+command[1:]+" complete:"), what, took)
 	fmt.Fprint(c.app.out, view.Slowest(c.events, 5, s))
 	if len(out.Outputs) > 0 {
 		fmt.Fprintf(c.app.out, "\nOutputs:\n%s", view.Outputs(out.Outputs, "  "))

@@ -264,3 +264,29 @@ func TestDestroyKilledAtEveryPoint(t *testing.T) {
 		return killed
 	})
 }
+
+// An order that dies is given again; then all is as if it had not.
+func TestOrdersKilledAtSomePoints(t *testing.T) {
+	for _, order := range [][]string{{"restart", "function.web"}, {"suspend", "vm.node"}, {"resume", "vm.node"}} {
+		t.Run(order[0], func(t *testing.T) {
+			somePoints(t, 8, func(t *testing.T, point int) bool {
+				f := newFlow(t, fmt.Sprintf("crash-%s-%d", order[0], point), "1")
+				f.must("apply", "-auto-approve")
+				if order[0] == "resume" {
+					f.must("suspend", order[1])
+				}
+				_, killed, err := f.run(point, order...)
+				if !killed && err != nil {
+					t.Fatal(err)
+				}
+				f.must(order...)
+				f.must("plan", "-detailed-exitcode")
+				f.must("resume", "vm.node")
+				f.whole(point)
+				f.must("destroy", "-auto-approve")
+				f.gone(point)
+				return killed
+			})
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/flowctl/flowctl/cmd/flowctl/args"
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
+	"github.com/flowctl/flowctl/spec"
 	"github.com/spf13/cobra"
 )
 
@@ -68,7 +70,7 @@ func (s *session) pick(ctx context.Context, texts []string, kinds ...engine.Kind
 			}
 		}
 		if len(picked) == n {
-			return nil, fmt.Errorf("there is no %s; 'flowctl state list' shows what there is", w)
+			return nil, missing(w, snap.Objects)
 		}
 	}
 	for _, o := range picked {
@@ -81,6 +83,22 @@ func (s *session) pick(ctx context.Context, texts []string, kinds ...engine.Kind
 		}
 	}
 	return picked, nil
+}
+
+// missing is the error for an address of nothing, with the nearest one.
+func missing(a engine.Address, objects []engine.Object) error {
+	var known []string
+	for _, o := range objects {
+		if o.Address.Kind != engine.KindBackend {
+			known = append(known, o.Address.Group().String(), o.Address.String())
+		}
+	}
+	slices.Sort(known)
+	hint := spec.Nearest(a.String(), slices.Compact(known))
+	if hint != "" {
+		hint = " Did you mean " + hint + "?"
+	}
+	return fmt.Errorf("there is no %s; 'flowctl state list' shows what there is.%s", a, hint)
 }
 
 // logs prints the logs of several replicas, each line with its replica's address

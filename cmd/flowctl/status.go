@@ -81,7 +81,26 @@ func (s *session) status(ctx context.Context) (view.FlowStatus, error) {
 		}
 		st.Resources = append(st.Resources, r)
 	}
+	failing(st.Resources)
 	return st, nil
+}
+
+// failing tells replicas what their frontends say of them: a program can run and
+// not work.
+func failing(rs []view.ResourceStatus) {
+	says := map[engine.Address]string{}
+	for _, r := range rs {
+		if r.Object.Address.Kind != engine.KindBackend {
+			continue
+		}
+		_, replica := r.Object.Address.Membership()
+		if st := r.State(); st == "unhealthy" || st == "ejected" && says[replica] == "" {
+			says[replica] = st
+		}
+	}
+	for i := range rs {
+		rs[i].Fails = says[rs[i].Object.Address]
+	}
 }
 
 // usage asks the providers what their objects use; one that cannot say is

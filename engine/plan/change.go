@@ -313,7 +313,7 @@ func (c *computer) whyDeleted(a engine.Address) string {
 		case c.changeOf(frontend) == nil:
 			return fmt.Sprintf("%s goes away", frontend)
 		case resting(c.changeOf(replica)):
-			return fmt.Sprintf("%s is suspended", replica)
+			return "its replica is suspended"
 		default:
 			return fmt.Sprintf("%s does not balance to %s any more", frontend, replica.Group())
 		}

@@ -144,11 +144,10 @@ func (b *obeyer) missing() {
 // machineOrder suspends or resumes a machine itself: for real if its provider can,
 // and in any case for placement. A restart is of what runs on it.
 func (b *obeyer) machineOrder(ch *engine.Change) {
-	suspended := ch.Prior.Lifecycle == engine.Suspended
-	if b.Action == engine.Restart || (b.Action == engine.Suspend) == suspended {
-		return
-	}
-	if b.reachable(ch) {
+	state := ch.Prior.Lifecycle
+	moves := b.Action == engine.Suspend && state != engine.Suspended ||
+		b.Action == engine.Resume && (state == engine.Suspended || state == engine.Unverified)
+	if moves && b.reachable(ch) {
 		ch.Action, ch.Noted = b.Action, !b.Able(ch.Provider, ch.Address.Kind)
 	}
 }
@@ -158,7 +157,8 @@ func (b *obeyer) replicaOrder(ch *engine.Change) {
 	switch {
 	case b.Action == engine.Suspend && state == engine.Suspended:
 		return
-	case b.Action == engine.Resume && state != engine.Suspended && state != engine.Unverified:
+	case b.Action == engine.Resume && state == engine.Ready:
+		b.memberships(*ch) // those that an interrupted resume has left out
 		return
 	case b.Action == engine.Restart && state == engine.Suspended:
 		b.refuse(ch, "Replica is suspended", "it is suspended. Resume it first: that does not lose what it holds in memory, which a restart does")
@@ -198,22 +198,24 @@ func (b *obeyer) memberships(replica engine.Change) {
 			continue
 		}
 		want := b.backend(front, replica)
-		want.want = engine.With(want.want, map[string]cty.Value{"target": cty.UnknownVal(cty.String)}) // it may come back elsewhere
-		ch, there := b.changeOf(want.addr), true
-		if ch == nil {
-			fresh := b.decide(want)
-			ch, there = &fresh, false
+		there := b.changeOf(want.addr)
+		if b.Action == engine.Restart || there == nil && replica.Action != engine.NoOp { // it may come back elsewhere
+			want.want = engine.With(want.want, map[string]cty.Value{"target": cty.UnknownVal(cty.String)})
 		}
-		ch.Needs, ch.Config, ch.Sensitive = want.needs, want.config, nil
+		ch := b.decide(want)
 		switch {
+		case b.Action == engine.Suspend && there == nil:
+			continue
 		case b.Action == engine.Suspend:
-			ch.Action, ch.Planned, ch.Why = engine.Delete, cty.NilVal, fmt.Sprintf("%s is suspended", replica.Address)
-		case b.Action == engine.Restart && there:
+			ch.Action, ch.Planned, ch.Why = engine.Delete, cty.NilVal, "its replica is suspended"
+		case b.Action == engine.Restart && there != nil:
 			ch.Action, ch.Gen, ch.Planned = engine.Replace, b.last[want.addr]+1, b.fresh(want).Want
-			ch.Why = fmt.Sprintf("%s restarts", replica.Address)
+			ch.Why, ch.CreateFirst, ch.Changed, ch.ReplacePaths = "its replica restarts", false, nil, nil
 		}
-		if !there && b.Action != engine.Suspend {
-			b.add(*ch)
+		if there == nil {
+			b.add(ch)
+		} else {
+			*there = ch
 		}
 	}
 }

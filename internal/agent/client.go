@@ -92,6 +92,16 @@ func (c *Client) Ensure(ctx context.Context, name string) (s Status, err error) 
 	return s, c.do(ctx, http.MethodPost, replicaPath(name)+"/ensure", nil, &s)
 }
 
+// Suspend holds the processes of a replica where they are, until Resume.
+func (c *Client) Suspend(ctx context.Context, name string) (s Status, err error) {
+	return s, c.do(ctx, http.MethodPost, replicaPath(name)+"/suspend", nil, &s)
+}
+
+// Resume lets a replica's processes go on.
+func (c *Client) Resume(ctx context.Context, name string) (s Status, err error) {
+	return s, c.do(ctx, http.MethodPost, replicaPath(name)+"/resume", nil, &s)
+}
+
 // Remove stops a replica and deletes its files; it returns when it is gone.
 // Removing what does not exist succeeds. It goes on when ctx ends.
 func (c *Client) Remove(ctx context.Context, name string) error {

@@ -13,6 +13,7 @@ import (
 //	put ► starting ─────► starting ─────► running ─────► backoff ─► starting …
 //	remove, shutdown:  any ─► stopping ─► gone, stopped
 //	restart:           running ─► stopping ─► starting ─► running
+//	suspend, resume:   running ─► suspended ─► running
 type replica struct {
 	spec  ReplicaSpec
 	state State
@@ -267,7 +268,7 @@ func (s *supervisor) restart(name string, reply func(Status, error)) {
 		switch r.state {
 		case StateBackoff:
 			s.start(r)
-		case StateRunning:
+		case StateRunning, StateSuspended:
 			r.again = true
 			s.stop(r)
 		}

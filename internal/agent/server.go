@@ -40,6 +40,8 @@ func (s *supervisor) handler(shutdown func()) http.Handler {
 	}))
 	mux.HandleFunc("POST /v1/replicas/{name}/restart", s.byName(s.restart))
 	mux.HandleFunc("POST /v1/replicas/{name}/ensure", s.byName(s.ensure))
+	mux.HandleFunc("POST /v1/replicas/{name}/suspend", s.byName(s.suspend))
+	mux.HandleFunc("POST /v1/replicas/{name}/resume", s.byName(s.resume))
 	mux.HandleFunc("GET /v1/replicas/{name}/logs", s.getLogs)
 	mux.HandleFunc("POST /v1/shutdown", func(w http.ResponseWriter, _ *http.Request) {
 		respond(w, "shutting down", nil)

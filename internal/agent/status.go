@@ -11,11 +11,12 @@ type State string
 
 // The states of a replica.
 const (
-	StateStarting State = "starting" // being made, or its program being started
-	StateRunning  State = "running"  // its program runs; whether it serves is for a health check to say
-	StateBackoff  State = "backoff"  // it ended; it starts again at NextStart
-	StateStopping State = "stopping" // asked to end, or its last processes being killed
-	StateStopped  State = "stopped"  // ended for good; seen only while the agent shuts down
+	StateStarting  State = "starting"  // being made, or its program being started
+	StateRunning   State = "running"   // its program runs; whether it serves is for a health check to say
+	StateBackoff   State = "backoff"   // it ended; it starts again at NextStart
+	StateSuspended State = "suspended" // its processes are held where they are
+	StateStopping  State = "stopping"  // asked to end, or its last processes being killed
+	StateStopped   State = "stopped"   // ended for good; seen only while the agent shuts down
 )
 
 // Status is a replica as it is.

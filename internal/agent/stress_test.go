@@ -64,7 +64,7 @@ func (m machine) meddle(ctx context.Context, t *testing.T, chance *rand.Rand, n 
 		spec.Name, spec.Exec = fmt.Sprint("r", which), programs[which]
 		spec.CPU = float64(chance.IntN(3))
 		var err error
-		switch chance.IntN(10) {
+		switch chance.IntN(12) {
 		case 0, 1, 2:
 			_, err = m.Put(ctx, spec)
 		case 3:
@@ -86,6 +86,10 @@ func (m machine) meddle(ctx context.Context, t *testing.T, chance *rand.Rand, n 
 					break
 				}
 			}
+		case 10:
+			_, err = m.Suspend(ctx, spec.Name)
+		case 11:
+			_, err = m.Resume(ctx, spec.Name)
 		case 9: // a client that loses patience
 			short, cancel := context.WithTimeout(ctx, time.Duration(chance.IntN(5))*time.Millisecond)
 			_, err = m.Restart(short, spec.Name)

@@ -48,10 +48,14 @@ var (
 	_ providers.Execer   = (*Docker)(nil)
 	_ providers.Prober   = (*Docker)(nil)
 	_ providers.Stayer   = (*Docker)(nil)
-	_ providers.Meter    = (*Docker)(nil)
-	_ providers.Watcher  = (*Docker)(nil)
-	_ providers.Cleaner  = (*Docker)(nil)
-	_ providers.Closer   = (*Docker)(nil)
+
+	_ providers.Suspender = (*Docker)(nil)
+	_ providers.Restarter = (*Docker)(nil)
+
+	_ providers.Meter   = (*Docker)(nil)
+	_ providers.Watcher = (*Docker)(nil)
+	_ providers.Cleaner = (*Docker)(nil)
+	_ providers.Closer  = (*Docker)(nil)
 )
 
 // New returns the provider. No engine is asked anything before the first call.

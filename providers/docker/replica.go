@@ -217,16 +217,20 @@ func (dm *daemon) stop(ctx context.Context, c container.InspectResponse, grace e
 			return dm.fault("wake container "+c.Name, err)
 		}
 	}
-	opts := container.StopOptions{}
-	if grace > 0 {
-		secs := int(math.Ceil(grace.Std().Seconds()))
-		opts.Timeout = &secs
-	}
-	err := dm.ContainerStop(ctx, c.ID, opts)
+	err := dm.ContainerStop(ctx, c.ID, stopOptions(grace))
 	if err == nil || errdefs.IsNotFound(err) || errdefs.IsNotModified(err) {
 		return nil
 	}
 	return dm.fault("stop container "+c.Name, err)
+}
+
+// stopOptions gives a container its grace to end; the engine's own, if it is 0.
+func stopOptions(grace engine.Duration) container.StopOptions {
+	if grace <= 0 {
+		return container.StopOptions{}
+	}
+	secs := int(math.Ceil(grace.Std().Seconds()))
+	return container.StopOptions{Timeout: &secs}
 }
 
 // remove removes a container and its volumes that have no name.

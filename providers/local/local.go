@@ -43,9 +43,13 @@ var (
 	_ providers.Logger   = (*Local)(nil)
 	_ providers.Execer   = (*Local)(nil)
 	_ providers.Stayer   = (*Local)(nil)
-	_ providers.Meter    = (*Local)(nil)
-	_ providers.Sizer    = (*Local)(nil)
-	_ providers.Cleaner  = (*Local)(nil)
+
+	_ providers.Suspender = (*Local)(nil)
+	_ providers.Restarter = (*Local)(nil)
+
+	_ providers.Meter   = (*Local)(nil)
+	_ providers.Sizer   = (*Local)(nil)
+	_ providers.Cleaner = (*Local)(nil)
 )
 
 // New returns the provider. Nothing is made before the first Apply.

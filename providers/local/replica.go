@@ -147,8 +147,13 @@ func (l *Local) applyReplica(ctx context.Context, r providers.Ref, want engine.R
 	c := l.client(want.MachineID)
 	defer c.Close()
 	s, err := c.Put(ctx, spec)
-	if err == nil && prior != nil && s.State == agent.StateBackoff {
-		s, err = c.Ensure(ctx, spec.Name)
+	if err == nil && prior != nil {
+		switch s.State {
+		case agent.StateBackoff:
+			s, err = c.Ensure(ctx, spec.Name)
+		case agent.StateSuspended:
+			s, err = c.Resume(ctx, spec.Name)
+		}
 	}
 	if err != nil {
 		return want, false, l.classify(fmt.Errorf("run %s on %s: %w", r.Address, want.Machine, err))

@@ -202,8 +202,13 @@ type Apply struct {
 
 // Register adds the flags.
 func (a *Apply) Register(fs *pflag.FlagSet) {
-	a.Progress = Auto
 	fs.BoolVar(&a.AutoApprove, "auto-approve", false, "do not ask")
+	a.RegisterRun(fs)
+}
+
+// RegisterRun adds the flags of commands that do not ask.
+func (a *Apply) RegisterRun(fs *pflag.FlagSet) {
+	a.Progress = Auto
 	fs.DurationVar(&a.LockTimeout, "lock-timeout", 0, "how long to wait for whoever holds the lock")
 	fs.DurationVar(&a.Grace, "grace", 30*time.Second, "after the first ^C, how long running tasks may take to finish")
 	fs.Var(&a.Progress, "progress", "how to show progress")

@@ -9,12 +9,15 @@ import (
 )
 
 // writeBackend writes a backend's change on one line: it follows from others.
-func (e entry) writeBackend(b *strings.Builder, s Style) {
+func (e entry) writeBackend(b *strings.Builder, p engine.Plan, s Style) {
 	frontend, replica := e.first.Address.Membership()
 	does := map[engine.Action]string{
 		engine.Create: "joins", engine.Update: "is put right in", engine.Delete: "leaves, drained,",
 		engine.Replace: "changes places with its successor in", engine.NoOp: "has a leftover in",
 	}[e.first.Action]
+	if p.Ordered && e.first.Action == engine.Replace {
+		does = "leaves, drained, and joins again:"
+	}
 	r := entry{first: &engine.Change{Address: replica}}
 	for _, c := range e.all {
 		_, x := c.Address.Membership()

@@ -75,7 +75,7 @@ func sign(c engine.Change, s Style) string {
 		return s.bad("-") + "/" + s.good("+")
 	case engine.Delete:
 		return s.bad("  -")
-	case engine.Run:
+	case engine.Run, engine.Suspend, engine.Resume, engine.Restart:
 		return s.note("  >")
 	default:
 		return "   "
@@ -119,7 +119,7 @@ func Ranges(numbers []int) string {
 func (e entry) write(b *strings.Builder, p engine.Plan, s Style) {
 	c := *e.first
 	if c.Address.Kind == engine.KindBackend {
-		e.writeBackend(b, s)
+		e.writeBackend(b, p, s)
 		return
 	}
 	if c.Address.Kind == engine.KindDelivery {
@@ -138,7 +138,7 @@ func (e entry) write(b *strings.Builder, p engine.Plan, s Style) {
 		return
 	}
 	fmt.Fprintf(b, "%s %s\n", sign(c, s), e.names())
-	if c.Action != engine.Delete && c.Action != engine.Run {
+	if c.Action != engine.Delete && c.Action != engine.Run && !c.Action.Ordered() {
 		writeBody(b, c, s)
 	}
 	b.WriteByte('\n')
@@ -149,6 +149,7 @@ func verdict(c engine.Change) string {
 	text := map[engine.Action]string{
 		engine.Create: "will be created", engine.Update: "will be updated in place",
 		engine.Delete: "will be deleted", engine.Run: "will run", engine.NoOp: "stays",
+		engine.Suspend: "will be suspended", engine.Resume: "will be resumed", engine.Restart: "will be restarted",
 	}[c.Action]
 	if c.Action == engine.Replace {
 		text = "must be replaced, the old one leaves first"
@@ -191,6 +192,9 @@ func (e entry) places(p engine.Plan) []string {
 			continue
 		}
 		parts = append(parts, fmt.Sprintf("%s on %s", Ranges(on[m]), m))
+	}
+	if len(parts) == 0 {
+		return nil
 	}
 	line := strings.Join(parts, "; ")
 	if len(from) > 0 {
@@ -425,12 +429,15 @@ func summary(p engine.Plan, s Style) string {
 		if p.Destroy {
 			return s.good("Nothing to destroy.") + " The flow has made nothing that is still there.\n"
 		}
+		if p.Ordered {
+			return s.good("Nothing to do.") + " It is so already.\n"
+		}
 		return s.good("No changes.") + " What is there matches the spec.\n"
 	}
 	line := s.bold("Plan: ") + counts(all)
 	var parts []string
 	for _, ph := range engine.Phases {
-		if n := phases[ph].Add + phases[ph].Change + phases[ph].Replace + phases[ph].Destroy + phases[ph].Run; n > 0 {
+		if n := phases[ph].Total(); n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", ph, n))
 		}
 	}
@@ -442,8 +449,13 @@ func summary(p engine.Plan, s Style) string {
 
 func counts(n engine.Summary) string {
 	text := fmt.Sprintf("%d to add, %d to change, %d to replace, %d to destroy", n.Add, n.Change, n.Replace, n.Destroy)
-	if n.Run > 0 {
-		text += fmt.Sprintf(", %d to run", n.Run)
+	for _, c := range []struct {
+		n    int
+		what string
+	}{{n.Run, "run"}, {n.Suspend, "suspend"}, {n.Resume, "resume"}, {n.Restart, "restart"}} {
+		if c.n > 0 {
+			text += fmt.Sprintf(", %d to %s", c.n, c.what)
+		}
 	}
 	return text + "."
 }

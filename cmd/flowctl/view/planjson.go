@@ -32,6 +32,9 @@ type JSONSummary struct {
 	Replace int                    `json:"replace"`
 	Destroy int                    `json:"destroy"`
 	Run     int                    `json:"run"`
+	Suspend int                    `json:"suspend,omitempty"`
+	Resume  int                    `json:"resume,omitempty"`
+	Restart int                    `json:"restart,omitempty"`
 	Phases  map[string]JSONSummary `json:"phases,omitempty"`
 }
 
@@ -112,7 +115,7 @@ func PlanJSON(p engine.Plan, ds engine.Diagnostics, sources *Sources) JSONPlan {
 
 // SummaryJSON converts counts.
 func SummaryJSON(n engine.Summary) JSONSummary {
-	return JSONSummary{Add: n.Add, Change: n.Change, Replace: n.Replace, Destroy: n.Destroy, Run: n.Run}
+	return JSONSummary{Add: n.Add, Change: n.Change, Replace: n.Replace, Destroy: n.Destroy, Run: n.Run, Suspend: n.Suspend, Resume: n.Resume, Restart: n.Restart}
 }
 
 func changeJSON(c engine.Change) JSONChange {

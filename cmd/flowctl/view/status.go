@@ -31,6 +31,7 @@ type ResourceStatus struct {
 	Object      engine.Object
 	Observation engine.Observation
 	Usage       *providers.Usage // nil if its provider does not measure it
+	Fails       string           // what its frontends say of a replica that fails: "unhealthy" or "ejected"
 }
 
 // State is one word for how an object is.
@@ -40,10 +41,14 @@ func (r ResourceStatus) State() string {
 		return "gone"
 	case r.Observation.Presence == engine.Unreachable:
 		return "unreachable"
+	case r.Object.Lifecycle == engine.Suspended:
+		return "suspended"
 	case r.Observation.Presence == engine.Down:
 		return "down"
 	case r.Object.Lifecycle != engine.Ready:
 		return r.Object.Lifecycle.String()
+	case r.Fails != "":
+		return r.Fails
 	case r.Usage != nil && r.Usage.State != "":
 		return r.Usage.State
 	default:
@@ -53,7 +58,7 @@ func (r ResourceStatus) State() string {
 
 // bad orders states, the worst first.
 func bad(state string) int {
-	order := []string{"gone", "down", "tainted", "unreachable", "unhealthy", "ejected", "backoff", "unverified", "draining", "joining", "starting"}
+	order := []string{"gone", "down", "tainted", "unreachable", "unhealthy", "ejected", "backoff", "unverified", "suspended", "draining", "joining", "starting"}
 	if i := slices.Index(order, state); i >= 0 {
 		return i
 	}
@@ -175,7 +180,7 @@ func cells(r ResourceStatus, all []ResourceStatus, now time.Time, s Style) []str
 	case engine.KindScaling:
 		row = append(row, r.Object.Attr("target"), r.Object.Attr("mode"))
 	}
-	if why := r.Observation.Why; why != "" {
+	if why := r.Observation.Why; why != "" && st != "suspended" {
 		return append(row, s.bad(why))
 	}
 	return append(row, usageText(r, now))
