@@ -282,6 +282,21 @@ func (k Kind) order() int {
 	}
 }
 
+// List names addresses for a reader: the first three, and how many more there are.
+func List(all []Address) string {
+	var names []string
+	for _, a := range all[:min(len(all), 3)] {
+		names = append(names, a.String())
+	}
+	if more := len(all) - len(names); more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names, ", "), more)
+	}
+	if n := len(names); n > 1 {
+		return strings.Join(names[:n-1], ", ") + " and " + names[n-1]
+	}
+	return strings.Join(names, "")
+}
+
 // MarshalText implements encoding.TextMarshaler, so that addresses are strings
 // in JSON.
 func (a Address) MarshalText() ([]byte, error) { return []byte(a.String()), nil }

@@ -75,6 +75,7 @@ type Change struct {
 	CreateFirst  bool     // Replace: the new object is made before the old one is deleted
 	Why          string   // for the operator, beyond what Changed tells: "it is gone"
 	Hold         string   // why nothing is done although something should be
+	Away         bool     // Hold: nobody could say what there is now
 
 	Needs    []Need // targets exist in the plan
 	Config   Config // nil when deleted
@@ -174,6 +175,17 @@ func (p Plan) Empty() bool {
 // Counts reports whether c is a change that a plan's summary counts.
 func (c Change) Counts() bool {
 	return c.Action != NoOp && c.Action != Run || len(c.Leftovers) > 0
+}
+
+// Away lists what could not be reached, and so is left alone.
+func (p Plan) Away() []Address {
+	var all []Address
+	for _, c := range p.Changes {
+		if c.Away {
+			all = append(all, c.Address)
+		}
+	}
+	return all
 }
 
 // Find returns the change of address a, or nil.

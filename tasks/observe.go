@@ -1,9 +1,11 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/flowctl/flowctl/engine"
@@ -28,15 +30,32 @@ func Observe(ctx context.Context, source Source, objects []engine.Object, parall
 		defer mu.Unlock()
 		f.Observed[o.Key()] = obs
 	})
-	for _, o := range objects {
-		if obs := f.Observed[o.Key()]; obs.Presence == engine.Unreachable {
-			f.Warnings = append(f.Warnings, engine.Diagnostic{
-				Severity: engine.Warning, Summary: "Object not reachable", Address: o.Address,
-				Detail: fmt.Sprintf("%s could not be read, so nothing is planned for it: %s.", o.Address, obs.Why),
-			})
-		}
-	}
+	f.Warnings = unreachable(objects, f.Observed)
 	return f, err
+}
+
+// unreachable warns of what could not be read, once for each reason.
+func unreachable(objects []engine.Object, seen map[engine.Key]engine.Observation) engine.Diagnostics {
+	var diags engine.Diagnostics
+	by := map[string][]engine.Address{}
+	var reasons []string
+	for _, o := range objects {
+		obs := seen[o.Key()]
+		if obs.Presence != engine.Unreachable {
+			continue
+		}
+		if by[obs.Why] == nil {
+			reasons = append(reasons, obs.Why)
+		}
+		by[obs.Why] = append(by[obs.Why], o.Address)
+	}
+	for _, why := range reasons {
+		diags = append(diags, engine.Diagnostic{
+			Severity: engine.Warning, Summary: "Not reachable", Address: by[why][0],
+			Detail: fmt.Sprintf("%s could not be read, so nothing is planned for that: %s.", engine.List(by[why]), strings.TrimSuffix(why, ".")),
+		})
+	}
+	return diags
 }
 
 // each calls f for every object, a bounded number at a time, until ctx ends.
@@ -79,7 +98,7 @@ func look(ctx context.Context, source Source, o engine.Object) engine.Observatio
 		switch {
 		case err != nil && try == 0 && providers.Retryable(err):
 		case err != nil:
-			return engine.Observation{Object: o, Presence: engine.Unreachable, Why: err.Error()}
+			return engine.Observation{Object: o, Presence: engine.Unreachable, Why: cmp.Or(obs.Why, err.Error())}
 		case obs.Presence == engine.Gone && try == 0:
 		default:
 			obs.Object = complete(obs.Object, o)

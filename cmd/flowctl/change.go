@@ -77,7 +77,11 @@ func (s *session) nothing(ctx context.Context, l *state.Lease, p runtime.Planned
 	if err != nil {
 		return err
 	}
-	con.done(view.JSONDone{Status: string(engine.RunSucceeded)}, out)
+	con.done(view.JSONDone{Status: string(engine.RunSucceeded), Away: len(p.Plan.Away())}, out)
+	if away := p.Plan.Away(); len(away) > 0 {
+		con.away(away)
+		return shown(exitIncomplete)
+	}
 	if p.Plan.Destroy {
 		return s.clear(ctx, l)
 	}
@@ -107,7 +111,7 @@ func (s *session) carryOut(ctx context.Context, l *state.Lease, p runtime.Planne
 		return &failure{code: exitIncomplete, err: err}
 	}
 	all, _ := p.Plan.Summarise()
-	con.done(view.JSONDone{Status: string(out.Run.Status), Run: out.Run.ID, Summary: view.SummaryJSON(all), Failed: len(out.Report.Failed)}, out)
+	con.done(view.JSONDone{Status: string(out.Run.Status), Run: out.Run.ID, Summary: view.SummaryJSON(all), Failed: len(out.Report.Failed), Away: len(p.Plan.Away())}, out)
 	if len(out.Report.Failed) > 0 || out.Report.Interrupted {
 		con.incomplete(out, c.again)
 		if intr.twice() {
@@ -117,6 +121,10 @@ func (s *session) carryOut(ctx context.Context, l *state.Lease, p runtime.Planne
 	}
 	s.sweep(ctx)
 	con.complete(c.command, out, all, s.again("status"), s.again("destroy"))
+	if away := p.Plan.Away(); len(away) > 0 {
+		con.away(away)
+		return shown(exitIncomplete)
+	}
 	if c.command == "destroy" && len(p.Request.Targets) == 0 {
 		return s.clear(ctx, l)
 	}

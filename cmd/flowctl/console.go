@@ -157,6 +157,13 @@ func (c *console) incomplete(out runtime.Outcome, again string) {
 	fmt.Fprintf(c.app.err, "\n%s. What was done is recorded (run %d). To go on:\n  %s\n", what, out.Run.ID, again)
 }
 
+// away says what was left alone since nobody answers for it.
+func (c *console) away(all []engine.Address) {
+	if c.stream == nil {
+		fmt.Fprintf(c.app.err, "\n%s could not be reached, and so is as it was. Nothing of it is forgotten: apply again when it can be.\n", engine.List(all))
+	}
+}
+
 // complete says that all is done, and what to do next.
 func (c *console) complete(command string, out runtime.Outcome, n engine.Summary, status, destroy string) {
 	if c.stream != nil || c.mode == args.Quiet {

@@ -70,10 +70,11 @@ type flowctl struct {
 	t    *testing.T
 	dir  string
 	name string
+	far  string // a second container engine, which the flow uses, too
 }
 
 func newFlow(t *testing.T, name, version string) flowctl {
-	f := flowctl{t, t.TempDir(), name}
+	f := flowctl{t: t, dir: t.TempDir(), name: name}
 	f.write(version)
 	t.Cleanup(func() { killLeftovers(t, f.dir) })
 	return f

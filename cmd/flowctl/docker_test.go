@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/flowctl/flowctl/cmd/flowctl/view"
+	"github.com/flowctl/flowctl/internal/dockerlab"
 	"github.com/flowctl/flowctl/internal/load"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -54,13 +55,13 @@ func TestDockerScripts(t *testing.T) {
 
 // nodocker FLOW: the engine has nothing of a flow.
 func nodockerCommand(ts *testscript.TestScript, neg bool, args []string) {
-	if left := onEngine(args[0]); (len(left) > 0) != neg {
+	if left := onEngine("", args[0]); (len(left) > 0) != neg {
 		ts.Fatalf("on the engine are %v", left)
 	}
 }
 
-// onEngine lists what an engine has of a flow.
-func onEngine(flow string) []string {
+// onEngine lists what an engine, or that of DOCKER_HOST, has of a flow.
+func onEngine(place, flow string) []string {
 	var all []string
 	pick := "label=flowctl.flow=" + flow
 	for _, args := range [][]string{
@@ -69,7 +70,11 @@ func onEngine(flow string) []string {
 		{"volume", "ls", "--filter", pick, "--format", "volume {{.Name}}"},
 		{"image", "ls", "--filter", "reference=flowctl/" + flow + "/*", "--format", "image {{.Repository}}:{{.Tag}}"},
 	} {
-		out, err := osexec.Command("docker", args...).CombinedOutput()
+		cmd := osexec.Command("docker", args...)
+		if cmd.Env = os.Environ(); place != "" {
+			cmd.Env = append(cmd.Env, "DOCKER_HOST="+place)
+		}
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			all = append(all, fmt.Sprintf("docker %v: %v", args, err))
 		}
@@ -128,8 +133,21 @@ output "url" {
 }
 `
 
-func newDockerFlow(t *testing.T, name, version string) flowctl {
-	f := flowctl{t, t.TempDir(), name}
+// farPart has the image brought to a second engine.
+const farPart = `
+host "far" {
+  engine = "%s"
+}
+
+function "side" {
+  on    = host.far
+  image = image.demo.id
+  exec  = ["flowctl-demo", "fib"]
+}
+`
+
+func newDockerFlow(t *testing.T, name, version, far string) flowctl {
+	f := flowctl{t: t, dir: t.TempDir(), name: name, far: far}
 	f.writeDocker(version, 1)
 	t.Cleanup(func() { killLeftovers(t, f.dir) })
 	return f
@@ -139,13 +157,24 @@ func (f flowctl) writeDocker(version string, replicas int) {
 	dockerfile := must(filepath.Abs("../../examples/demo/Dockerfile"))
 	text := fmt.Sprintf(dockerFlow, f.name, demoDir, dockerfile, version)
 	text = strings.Replace(text, "replicas = 2", fmt.Sprintf("replicas = %d", replicas), 1)
+	if f.far != "" {
+		text += fmt.Sprintf(farPart, f.far)
+	}
 	if err := os.WriteFile(filepath.Join(f.dir, "flow.hcl"), []byte(text), 0o644); err != nil {
 		f.t.Fatal(err)
 	}
 }
 
-// wholeDocker checks that the engine has just what the state says.
+// wholeDocker checks that the engine and the frontends have just what the state
+// says.
 func (f flowctl) wholeDocker(point int) {
+	f.t.Helper()
+	f.membership(point, f.asRecorded(point))
+}
+
+// asRecorded checks that the engine has just what the state says, and returns which
+// backends that tells of.
+func (f flowctl) asRecorded(point int) (backends []string) {
 	f.t.Helper()
 	f.must("plan", "-detailed-exitcode")
 	var state view.JSONState
@@ -155,23 +184,31 @@ func (f flowctl) wholeDocker(point int) {
 	if state.Open > 0 {
 		f.t.Errorf("killed at point %d: %d operations are still open", point, state.Open)
 	}
-	var backends []string
 	want := []string{"network " + f.name + ".host-box", "volume " + f.name + ".shared"}
 	for _, o := range state.Objects {
 		var value struct{ ID string }
 		if err := json.Unmarshal(o.Value, &value); err != nil {
 			f.t.Fatal(err)
 		}
+		if o.Provider != "docker" && !strings.HasPrefix(o.Address, "backend.") {
+			continue
+		}
 		switch strings.SplitN(o.Address, ".", 2)[0] {
 		case "function":
-			want = append(want, "container "+value.ID, "volume "+value.ID+"-")
-		case "image":
+			if want = append(want, "container "+value.ID); !strings.HasPrefix(o.Address, "function.side") {
+				want = append(want, "volume "+value.ID+"-")
+			}
+		case "image", "delivery":
 			want = append(want, "image "+value.ID)
 		case "backend":
 			backends = append(backends, fmt.Sprintf("%s#%d", o.Address, o.Generation))
 		}
 	}
-	got := onEngine(f.name)
+	got := onEngine("", f.name)
+	if f.far != "" {
+		got = append(got, onEngine(f.far, f.name)...)
+		want = append(want, "network "+f.name+".host-far")
+	}
 	for i, thing := range got { // without how long it has been up, and a volume's hash
 		words := strings.Fields(thing)
 		if words[0] == "container" && words[2] != "Up" {
@@ -186,12 +223,16 @@ func (f flowctl) wholeDocker(point int) {
 	if !slices.Equal(got, want) {
 		f.t.Errorf("killed at point %d: the engine has\n%s\nwanted are\n%s", point, strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	f.membership(point, backends)
+	return backends
 }
 
 func (f flowctl) goneDocker(point int) {
 	f.t.Helper()
-	if left := onEngine(f.name); len(left) > 0 {
+	left := onEngine("", f.name)
+	if f.far != "" {
+		left = append(left, onEngine(f.far, f.name)...)
+	}
+	if len(left) > 0 {
 		f.t.Errorf("killed at point %d: after destroy the engine has %v", point, left)
 	}
 	f.gone(point)
@@ -203,15 +244,16 @@ func (f flowctl) goneDocker(point int) {
 func TestDockerKilledAtEveryPoint(t *testing.T) {
 	needEngine(t)
 	keepLayers(t)
+	far := dockerlab.Start(t, "").Host
 	t.Run("apply", func(t *testing.T) {
 		somePoints(t, 24, func(t *testing.T, point int) bool {
-			f := newDockerFlow(t, fmt.Sprintf("dock-apply-%d", point), "1")
+			f := newDockerFlow(t, fmt.Sprintf("dock-apply-%d", point), "1", far)
 			return f.killedOnce(point, "apply", f.wholeDocker)
 		})
 	})
 	t.Run("update", func(t *testing.T) {
 		somePoints(t, 24, func(t *testing.T, point int) bool {
-			f := newDockerFlow(t, fmt.Sprintf("dock-roll-%d", point), "1")
+			f := newDockerFlow(t, fmt.Sprintf("dock-roll-%d", point), "1", far)
 			f.must("apply", "-auto-approve")
 			f.writeDocker("2", 1)
 			return f.killedOnce(point, "apply", f.wholeDocker)
@@ -219,7 +261,7 @@ func TestDockerKilledAtEveryPoint(t *testing.T) {
 	})
 	t.Run("destroy", func(t *testing.T) {
 		somePoints(t, 24, func(t *testing.T, point int) bool {
-			f := newDockerFlow(t, fmt.Sprintf("dock-destroy-%d", point), "1")
+			f := newDockerFlow(t, fmt.Sprintf("dock-destroy-%d", point), "1", far)
 			f.must("apply", "-auto-approve")
 			return f.killedOnce(point, "destroy", f.goneDocker)
 		})
@@ -229,7 +271,7 @@ func TestDockerKilledAtEveryPoint(t *testing.T) {
 // somePoints kills a command at every n-th point, from a random one on, until it
 // survives; at every point with FLOWCTL_TEST_EVERY_POINT. Two run at a time.
 func somePoints(t *testing.T, least int, once func(t *testing.T, point int) (killed bool)) {
-	stride, first := 8, 1
+	stride, first := 16, 1
 	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
 		stride = 1
 	} else {
@@ -282,7 +324,7 @@ func (f flowctl) killedOnce(point int, command string, check func(point int)) bo
 // connections nor on new ones.
 func TestDockerNoRequestFailsWhileEverythingChanges(t *testing.T) {
 	needEngine(t)
-	f := newDockerFlow(t, "dock-steady", "0")
+	f := newDockerFlow(t, "dock-steady", "0", "")
 	f.writeDocker("0", 2)
 	f.must("apply", "-auto-approve")
 	url := strings.TrimSpace(f.must("output", "-raw", "url"))

@@ -52,7 +52,7 @@ func newEnergy(t *testing.T) energy {
 	t.Helper()
 	t.Setenv("FLOWCTL_VAR_contexts", energyContexts(t))
 	t.Setenv("FLOWCTL_VAR_every", "50ms")
-	f := energy{flowctl: flowctl{t, t.TempDir(), "smart-energy"}, began: time.Now()}
+	f := energy{flowctl: flowctl{t: t, dir: t.TempDir(), name: "smart-energy"}, began: time.Now()}
 	text := string(must(os.ReadFile("../../examples/smart-energy.hcl")))
 	if text = strings.Replace(text, `"127.0.0.1:8090"`, `"127.0.0.1:0"`, 1); !strings.Contains(text, `:0"`) {
 		t.Fatal("the example's frontend listens elsewhere")

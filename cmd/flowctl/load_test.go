@@ -68,7 +68,7 @@ const enough = 20_000
 // Rolling updates, replicas that come and go, machines that come and go: no
 // request fails, neither on kept connections nor on new ones.
 func TestNoRequestFailsWhileEverythingChanges(t *testing.T) {
-	f := flowctl{t, t.TempDir(), "steady"}
+	f := flowctl{t: t, dir: t.TempDir(), name: "steady"}
 	t.Cleanup(func() { killLeftovers(t, f.dir) })
 	spec := func(banner string, api, web, machines int) {
 		text := fmt.Sprintf(crashFlow, "steady", banner)

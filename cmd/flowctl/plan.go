@@ -155,6 +155,9 @@ func (s *session) plan(ctx context.Context, p args.Plan, out string, detailed, a
 	if detailed && !planned.Plan.Empty() {
 		return shown(exitChanges)
 	}
+	if detailed && len(planned.Plan.Away()) > 0 {
+		return shown(exitError) // there may be changes
+	}
 	return nil
 }
 

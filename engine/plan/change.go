@@ -118,7 +118,7 @@ func (c *computer) decide(s subject) engine.Change {
 	}
 	ch.Gen = prior.Gen
 	if obs := c.seen[s.addr]; obs.Presence == engine.Unreachable {
-		ch.Planned, ch.Hold = prior.Value, nonEmpty(obs.Why, "it cannot be reached")
+		ch.Planned, ch.Hold, ch.Away = prior.Value, nonEmpty(obs.Why, "it cannot be reached"), true
 		return ch
 	}
 	if c.compare(&ch, s); prior.Lifecycle == engine.Suspended {
@@ -287,7 +287,7 @@ func (c *computer) deletions() {
 			Prior: cur, Planned: cty.NilVal, Sensitive: cur.Sensitive, Leftovers: leftovers, Gen: cur.Gen, Why: c.whyDeleted(a),
 		}
 		if obs := c.seen[a]; obs.Presence == engine.Unreachable {
-			ch.Action, ch.Planned, ch.Hold = engine.NoOp, cur.Value, nonEmpty(obs.Why, "it cannot be reached")
+			ch.Action, ch.Planned, ch.Hold, ch.Away = engine.NoOp, cur.Value, nonEmpty(obs.Why, "it cannot be reached"), true
 		}
 		c.at[a] = len(c.changes)
 		c.changes = append(c.changes, ch)

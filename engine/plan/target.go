@@ -38,6 +38,9 @@ func narrow(p *engine.Plan, targets []engine.Address, destroy bool) {
 		if c.Action != engine.NoOp || len(c.Leftovers) > 0 {
 			c.Action, c.Leftovers, c.Hold = engine.NoOp, nil, "not targeted"
 		}
+		if c.Away {
+			c.Hold, c.Away = "not targeted", false
+		}
 	}
 	p.Outputs = nil
 }

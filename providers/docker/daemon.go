@@ -1,12 +1,14 @@
 package docker
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -55,10 +57,18 @@ func connect(id string) (*daemon, error) {
 	bare := *u
 	bare.Fragment = ""
 	dm.place = bare.String()
-	opts := []client.Opt{client.WithAPIVersionNegotiation()}
+	transport := &http.Transport{}
+	opts := []client.Opt{client.WithHTTPClient(&http.Client{Transport: transport, CheckRedirect: client.CheckRedirect}), client.WithAPIVersionNegotiation()}
+	way := &dialer{dial: new(net.Dialer).DialContext}
 	switch u.Scheme {
 	case "unix":
 		dm.address, dm.local = "127.0.0.1", true
+		// An engine that is about to end still reads from connections that it has,
+		// and never answers; new ones cost nothing here.
+		transport.DisableKeepAlives = true
+		way.dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", u.Path)
+		}
 		opts = append(opts, client.WithHost("unix://"+u.Path))
 	case "tcp":
 		dm.address = u.Hostname()
@@ -71,11 +81,13 @@ func connect(id string) (*daemon, error) {
 		dm.address = u.Hostname()
 		dm.local = isLoopback(dm.address)
 		// The name is never looked up: connections go to ssh.
-		opts = append(opts, client.WithHost("http://engine"), client.WithDialContext(sshDialer(u)))
+		way.dial = sshDialer(u)
+		opts = append(opts, client.WithHost("http://engine"))
 	default:
 		return nil, fmt.Errorf("%q is no way to reach an engine: write unix:///path, tcp://box:2376 or ssh://user@box", id)
 	}
-	c, err := client.NewClientWithOpts(opts...)
+	c, err := client.NewClientWithOpts(append(opts, client.WithDialContext(way.DialContext))...)
+	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 16, 16 // about as many calls as are under way
 	dm.engineClient = newEngineClient(c)
 	return dm, err
 }

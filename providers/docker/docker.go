@@ -82,6 +82,16 @@ func New(s providers.Settings) *Docker {
 	return d
 }
 
+// Apply implements providers.Provider.
+func (d *Docker) Apply(ctx context.Context, c providers.Call) (engine.Object, error) {
+	return d.Native.Apply(patient(ctx), c)
+}
+
+// Delete implements providers.Provider.
+func (d *Docker) Delete(ctx context.Context, o engine.Object, operation string) error {
+	return d.Native.Delete(patient(ctx), o, operation)
+}
+
 // Close ends the streams and connections that are open.
 func (d *Docker) Close() error {
 	d.meter.stop()

@@ -90,4 +90,5 @@ type JSONDone struct {
 	Run     int64       `json:"run,omitempty"`
 	Summary JSONSummary `json:"summary"`
 	Failed  int         `json:"failed"`
+	Away    int         `json:"away,omitempty"`
 }

@@ -346,14 +346,25 @@ func equal(a, b cty.Value) bool {
 }
 
 func writeHolds(b *strings.Builder, p engine.Plan, s Style) {
-	n := 0
+	by := map[string][]engine.Address{}
+	var reasons []string
 	for _, c := range p.Changes {
-		if c.Hold != "" && c.Hold != "not targeted" {
-			fmt.Fprintf(b, "  %s %s is left alone: %s\n", s.warn("!"), c.Address, c.Hold)
-			n++
+		if c.Hold == "" || c.Hold == "not targeted" {
+			continue
 		}
+		if by[c.Hold] == nil {
+			reasons = append(reasons, c.Hold)
+		}
+		by[c.Hold] = append(by[c.Hold], c.Address)
 	}
-	if n > 0 {
+	for _, why := range reasons {
+		left := "is"
+		if len(by[why]) > 1 {
+			left = "are"
+		}
+		fmt.Fprintf(b, "  %s %s %s left alone: %s\n", s.warn("!"), engine.List(by[why]), left, why)
+	}
+	if len(reasons) > 0 {
 		b.WriteByte('\n')
 	}
 }
@@ -426,6 +437,9 @@ func outputText(v cty.Value, sensitive bool) string {
 func summary(p engine.Plan, s Style) string {
 	all, phases := p.Summarise()
 	if p.Empty() && all.Run == 0 {
+		if n := len(p.Away()); n > 0 {
+			return s.warn("Nothing to do with what can be reached.") + fmt.Sprintf(" %d of the flow's resources cannot.\n", n)
+		}
 		if p.Destroy {
 			return s.good("Nothing to destroy.") + " The flow has made nothing that is still there.\n"
 		}
