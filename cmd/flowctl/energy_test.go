@@ -144,31 +144,37 @@ func (f energy) whole() {
 	}
 }
 
-// kill kills containers, waits until the collectors have to keep what they read, if
-// it was the broker, and repairs it all.
-func (f energy) kill(functions ...string) {
+// kill kills the containers of replicas.
+func (f energy) kill(replicas ...string) {
 	f.t.Helper()
-	for _, name := range functions {
+	for _, name := range replicas {
 		container := strings.TrimSpace(f.docker("ps", "-q", "--filter", "label=flowctl.flow="+f.name, "--filter", "label=flowctl.address="+name))
 		f.docker("kill", container)
 	}
-	if slices.Contains(functions, "function.broker[0]") {
-		for site, collector := range f.collectors {
-			if slices.Contains(functions, fmt.Sprintf("function.collector[%q][0]", site)) {
-				continue
+}
+
+// read waits until each collector has taken so many readings more, and, if there is
+// no broker, has to keep them.
+func (f energy) read(more float64, broker bool) {
+	f.t.Helper()
+	for site, collector := range f.collectors {
+		var from, now taken
+		f.until(func() error { return f.get(collector+"/status", &from) })
+		f.until(func() error {
+			err := f.get(collector+"/status", &now)
+			if err == nil && (now.Last < from.Last+more || (now.Waiting < more) != broker) {
+				err = fmt.Errorf("the collector of %s: %+v", site, now)
 			}
-			f.until(func() error {
-				var now taken
-				err := f.get(collector+"/status", &now)
-				if err == nil && now.Waiting < 10 {
-					err = fmt.Errorf("without a broker, the collector of %s keeps %.0f readings", site, now.Waiting)
-				}
-				return err
-			})
-		}
+			return err
+		})
 	}
+}
+
+// repair has flowctl see what was killed, and repair it.
+func (f energy) repair(replicas ...string) {
+	f.t.Helper()
 	plan := f.must("plan")
-	for _, name := range functions {
+	for _, name := range replicas {
 		if want := name + " will be updated in place: its container ended with status 137"; !strings.Contains(plan, want) {
 			f.t.Errorf("the plan does not say: %s\n%s", want, plan)
 		}
@@ -275,9 +281,18 @@ func TestDockerSmartEnergy(t *testing.T) {
 	f.whole()
 	f.checkPage()
 
-	f.kill("function.broker[0]")
+	const broker, store, writer, collector = "function.broker[0]", "function.store[0]", "function.writer[0]", `function.collector["north"][0]`
+	f.kill(broker)
+	f.read(20, false)
+	f.repair(broker)
 	f.whole()
-	f.kill("function.broker[0]", "function.store[0]", "function.writer[0]", `function.collector["north"][0]`)
+
+	f.kill(writer)
+	f.read(20, true) // the broker alone has them
+	f.kill(broker)
+	f.read(20, false)
+	f.kill(store, collector)
+	f.repair(broker, store, writer, collector)
 	f.whole()
 	f.checkPage()
 	f.must("plan", "-detailed-exitcode")

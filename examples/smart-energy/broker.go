@@ -18,8 +18,10 @@ const (
 	streamName = "READINGS"
 	subject    = "readings."
 	durable    = "store"
-	answerTime = 5 * time.Second
 )
+
+// answerTime is the longest that the broker, or the store, may take to answer.
+const answerTime = 5 * time.Second
 
 // broker is a connection, which is made again for as long as the process lives.
 type broker struct {
@@ -32,7 +34,8 @@ type broker struct {
 func dial(url, name string, log *slog.Logger) (*broker, error) {
 	conn, err := nats.Connect(url, nats.Name(name),
 		nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(retryEvery),
-		nats.Timeout(2*time.Second), nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
+		nats.Timeout(2*time.Second), nats.SkipHostLookup(), // so that the time holds for finding its address, too
+		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
 		nats.ReconnectBufSize(-1), // what is not sent stays in the spool, not in a buffer
 		nats.ConnectHandler(func(*nats.Conn) { log.Info("connected to the broker") }),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to the broker again") }),
@@ -81,14 +84,11 @@ func (b *broker) publish(ctx context.Context, rs []reading) (done int, err error
 		}
 	}
 	var answers []jetstream.PubAckFuture
+	var unsent error
 	for _, r := range rs {
-		data, err := json.Marshal(r)
-		if err != nil {
-			panic("bug: " + err.Error())
-		}
-		f, err := b.js.PublishMsgAsync(&nats.Msg{Subject: subject + r.Site, Data: data}, jetstream.WithMsgID(r.id()))
-		if err != nil {
-			break // the broker is away; some may have reached it
+		f, err := b.send(r)
+		if unsent = err; err != nil {
+			break // those before may have reached it
 		}
 		answers = append(answers, f)
 	}
@@ -101,20 +101,29 @@ func (b *broker) publish(ctx context.Context, rs []reading) (done int, err error
 			return i, ctx.Err()
 		}
 	}
-	if len(answers) < len(rs) {
-		return len(answers), errAway
+	return len(answers), unsent
+}
+
+func (b *broker) send(r reading) (jetstream.PubAckFuture, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		panic("bug: " + err.Error())
 	}
-	return len(rs), nil
+	f, err := b.js.PublishMsgAsync(&nats.Msg{Subject: subject + r.Site, Data: data}, jetstream.WithMsgID(r.id()))
+	if err != nil {
+		return nil, fmt.Errorf("send reading %s: %w", r.id(), err)
+	}
+	return f, nil
 }
 
 // receive hands batches of messages on, until something fails or ctx ends. What is
-// not acknowledged within half a minute comes again.
+// not acknowledged in time comes again.
 func (b *broker) receive(ctx context.Context, handle func(context.Context, []message)) error {
 	if err := b.ensure(ctx); err != nil {
 		return err
 	}
 	c, err := b.js.CreateOrUpdateConsumer(ctx, streamName, jetstream.ConsumerConfig{
-		Durable: durable, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: 4 * batchSize,
+		Durable: durable, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 2 * answerTime, MaxAckPending: 4 * batchSize,
 	})
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)

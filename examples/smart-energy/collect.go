@@ -55,20 +55,31 @@ func collect(ctx context.Context, o options, log *slog.Logger) error {
 func (c *collector) sample(ctx context.Context) error {
 	tick := time.NewTicker(c.every)
 	defer tick.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			if err := c.spool.add(c.read(now)...); err != nil {
+			last = later(now, last)
+			if err := c.spool.add(c.read(last)...); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (c *collector) read(now time.Time) []reading {
+// later is a time to the millisecond that no reading had before, even if the clock
+// was set back: the time is a part of a reading's name.
+func later(now, last time.Time) time.Time {
 	now = now.UTC().Truncate(time.Millisecond)
+	if !now.After(last) {
+		return last.Add(time.Millisecond)
+	}
+	return now
+}
+
+func (c *collector) read(now time.Time) []reading {
 	var rs []reading
 	for _, m := range c.meters {
 		rs = append(rs, reading{Site: c.site, Meter: m, At: now, Watts: load(c.site, m, now)})

@@ -77,3 +77,14 @@ func TestCollectorKeepsWhatTheBrokerDoesNotTake(t *testing.T) {
 		}
 	})
 }
+
+func TestNoTwoReadingsHaveOneTime(t *testing.T) {
+	last := later(noon, time.Time{})
+	for _, now := range []time.Time{noon, noon.Add(900 * time.Microsecond), noon.Add(-time.Hour), noon.Add(time.Second)} {
+		next := later(now, last)
+		if !next.After(last) || next != next.Truncate(time.Millisecond) || next.After(noon.Add(time.Second)) {
+			t.Errorf("at %v, after %v, comes %v", now, last, next)
+		}
+		last = next
+	}
+}

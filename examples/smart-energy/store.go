@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 )
 
 // errRefused is for points that the store will never take.
@@ -25,7 +24,7 @@ type store struct {
 }
 
 func newStore(o options) *store {
-	return &store{o.store, o.database, &http.Client{Timeout: 10 * time.Second}}
+	return &store{o.store, o.database, &http.Client{Timeout: answerTime}}
 }
 
 // write puts points into the database. When it returns, they are in the store's log
