@@ -287,11 +287,11 @@ func TestDockerSmartEnergy(t *testing.T) {
 	f.repair(broker)
 	f.whole()
 
-	f.kill(writer)
+	f.kill(store)
 	f.read(20, true) // the broker alone has them
-	f.kill(broker)
+	f.kill(writer, broker)
 	f.read(20, false)
-	f.kill(store, collector)
+	f.kill(collector)
 	f.repair(broker, store, writer, collector)
 	f.whole()
 	f.checkPage()
