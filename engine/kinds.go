@@ -326,7 +326,7 @@ type Scaling struct {
 	Min       int           `flow:"min,required" min:"0" max:"1000000" doc:"The least size. 0 lets a function rest when nothing is asked of it."`
 	Max       int           `flow:"max,required" min:"0" max:"1000000" doc:"The greatest size."`
 	Headroom  int           `flow:"headroom" min:"0" max:"1000000" default:"0" doc:"For machines: free slots, each as large as the largest replica, that are kept ready."`
-	Every     Duration      `flow:"every" min:"1s" max:"5m" default:"5s" doc:"Time between evaluations."`
+	Every     Duration      `flow:"every" min:"1s" max:"5m" default:"1s" doc:"Time between evaluations."`
 	Mode      string        `flow:"mode" enum:"on|up_only|dry_run|off" default:"on" doc:"Whether it acts, only grows, only says what it would do, or rests (and still says what it would do)."`
 	Metrics   []Metric      `flow:"metric" doc:"What is measured, and how much of it one replica should have. The metric that asks for the most wins."`
 	Steps     []ScalingStep `flow:"step" doc:"What to do when a metric has been in a range for some time."`
@@ -357,7 +357,7 @@ type Metric struct {
 
 // MetricBurst is a short window beside that of the metric.
 type MetricBurst struct {
-	Window Duration `flow:"window" min:"1s" max:"5m" default:"6s" doc:"The short window."`
+	Window Duration `flow:"window" min:"1s" max:"5m" default:"3s" doc:"The short window."`
 	Factor float64  `flow:"factor" min:"0" max:"100" default:"2" doc:"The burst begins when the short window asks for this many times the replicas that there are; 0 switches it off. In a burst nothing shrinks, and the limit and stabilise of up do not hold."`
 	Hold   Duration `flow:"hold" min:"0s" max:"1h" default:"1m" doc:"How long after its last sign the burst ends."`
 }
@@ -412,8 +412,8 @@ type UpLimit struct {
 // ScalingDown says how a size shrinks.
 type ScalingDown struct {
 	Tolerance float64    `flow:"tolerance" min:"0" max:"1" default:"0.1" doc:"How far below its target a metric may be, as a share of it, before anything shrinks."`
-	Stabilise string     `flow:"stabilise" default:"auto" doc:"It shrinks to the most that was wanted in this time; auto is twice the time that it takes to start a replica and to drain one, and 2m at least."`
-	Cooldown  Duration   `flow:"cooldown" min:"0s" max:"1h" default:"0s" doc:"Time after any change in which it does not shrink."`
+	Stabilise string     `flow:"stabilise" default:"auto" doc:"It shrinks to the most that was wanted in this time; auto is twice the time that it takes to start a replica and to drain one, and 1m at least."`
+	Cooldown  Duration   `flow:"cooldown" min:"0s" max:"1h" default:"15s" doc:"Time after any change in which it does not shrink. It makes few larger steps of many small ones."`
 	Limit     *DownLimit `flow:"limit" doc:"The most by which it shrinks in a time."`
 	Victim    string     `flow:"victim" enum:"newest|oldest|idle|least_busy" default:"newest" doc:"Which replicas go first; those that do not run go before all others."`
 	Protect   string     `flow:"protect" enum:"none|busy" default:"none" doc:"Whether replicas with requests in flight are left alone until they have none."`

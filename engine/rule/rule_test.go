@@ -28,13 +28,13 @@ func TestDefaultsAreThoseOfTheTags(t *testing.T) {
 	m := engine.DefaultsOf[engine.Metric]()
 	m.Name, m.Target = "rps", 50
 	r := of(t, func(s *engine.Scaling) { s.Metrics = []engine.Metric{m} })
-	if r.Every != 5*time.Second || r.Mode != "on" || r.ZeroAfter != 5*time.Minute || r.Victim != "newest" {
+	if r.Every != time.Second || r.Mode != "on" || r.ZeroAfter != 5*time.Minute || r.Victim != "newest" {
 		t.Errorf("rule: %+v", r)
 	}
 	if want := (rule.Direction{Tolerance: 0.1, Replicas: 4, Percent: 100, Per: 15 * time.Second}); r.Up != want {
 		t.Errorf("up is %+v, want %+v", r.Up, want)
 	}
-	if want := (rule.Direction{Tolerance: 0.1, Stabilise: rule.Span{Auto: true}, Percent: 50, Per: time.Minute}); r.Down != want {
+	if want := (rule.Direction{Tolerance: 0.1, Stabilise: rule.Span{Auto: true}, Cooldown: 15 * time.Second, Percent: 50, Per: time.Minute}); r.Down != want {
 		t.Errorf("down is %+v, want %+v", r.Down, want)
 	}
 	if got := r.Metrics[0]; got.Average || got.Window != 30*time.Second || got.Burst.Factor != 2 || got.Missing.Then != "hold" {

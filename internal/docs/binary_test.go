@@ -75,7 +75,7 @@ func flowctl(t *testing.T, dir string, argv ...string) (string, error) {
 func workshop(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, pattern := range []string{"flows/*.hcl", filepath.Join(root, "examples/*.hcl")} {
+	for _, pattern := range []string{"flows/*.hcl", filepath.Join(root, "examples/*.hcl"), filepath.Join(root, "examples/peers/*.hcl")} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: no files %v", pattern, err)

@@ -74,7 +74,7 @@ func (t *turn) span(s rule.Span, auto time.Duration) time.Duration {
 
 // leastWindow is the shortest automatic stabilisation when shrinking: below it,
 // load that comes again within minutes costs more than it saves.
-const leastWindow = 2 * time.Minute
+const leastWindow = time.Minute
 
 func (t *turn) downWindow() time.Duration {
 	return t.span(t.r.Down.Stabilise, max(leastWindow, 2*(t.o.Boot+t.o.Drain)))

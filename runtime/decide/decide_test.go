@@ -58,7 +58,7 @@ func ruleOf(t checker, s engine.Scaling) rule.Rule {
 func free(s engine.Scaling) engine.Scaling {
 	up, down := engine.DefaultsOf[engine.ScalingUp](), engine.DefaultsOf[engine.ScalingDown]()
 	up.Limit, down.Limit = &engine.UpLimit{Per: engine.Duration(time.Second)}, &engine.DownLimit{Per: engine.Duration(time.Second)}
-	down.Stabilise = "0s"
+	down.Stabilise, down.Cooldown = "0s", 0
 	s.Up, s.Down = &up, &down
 	return s
 }

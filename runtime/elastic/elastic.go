@@ -8,6 +8,7 @@ package elastic
 
 import (
 	"math"
+	"reflect"
 	"slices"
 )
 
@@ -159,4 +160,18 @@ func quantile(all []float64, share float64) float64 {
 	}
 	all = slices.Sorted(slices.Values(all))
 	return all[max(0, int(math.Ceil(share*float64(len(all))))-1)]
+}
+
+// Median takes, of each figure, the median of several runs.
+func Median(runs []Figures) Figures {
+	var f Figures
+	out := reflect.ValueOf(&f).Elem()
+	for i := range out.NumField() {
+		all := make([]float64, len(runs))
+		for j, r := range runs {
+			all[j] = reflect.ValueOf(r).Field(i).Convert(reflect.TypeFor[float64]()).Float()
+		}
+		out.Field(i).Set(reflect.ValueOf(quantile(all, 0.5)).Convert(out.Field(i).Type()))
+	}
+	return f
 }

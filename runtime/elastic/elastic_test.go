@@ -116,3 +116,10 @@ func TestWhoFollowsTheNeedIsWithoutFault(t *testing.T) {
 		}
 	})
 }
+
+func TestMedian(t *testing.T) {
+	f := elastic.Median([]elastic.Figures{{Changes: 3, CostRatio: 1.5}, {Changes: 9, CostRatio: 1.1}, {Changes: 4, CostRatio: 7}})
+	if want := (elastic.Figures{Changes: 4, CostRatio: 1.5}); f != want {
+		t.Errorf("median is %+v", f)
+	}
+}

@@ -10,6 +10,7 @@
 package simulate
 
 import (
+	"math"
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
@@ -95,7 +96,10 @@ func newRun(in Input) *run {
 	for _, x := range in.Rules {
 		byTarget[x.Target] = x
 	}
-	first := in.Load(0)
+	first := 0.0
+	if in.Load != nil {
+		first = in.Load(0)
+	}
 	for _, g := range in.Functions {
 		if x, ok := byTarget[g.Address]; ok {
 			r.functions = append(r.functions, newFunction(x, g, in.Model, first))
@@ -145,6 +149,16 @@ func (r *run) unit(a engine.Address) *unit {
 		}
 	}
 	return nil
+}
+
+// Most is the greatest load that every function with a rule can serve, at its
+// greatest size.
+func Most(in Input) float64 {
+	most := math.Inf(1)
+	for _, f := range newRun(in).functions {
+		most = min(most, float64(f.rule.Max)*f.capacity)
+	}
+	return most
 }
 
 func (r *run) result() Result {

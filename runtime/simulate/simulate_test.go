@@ -98,9 +98,6 @@ func TestDecisionsAreThoseOfDecide(t *testing.T) {
 	for i := range int(in.Length / time.Second) {
 		now := in.Model.Start.Add(time.Duration(i) * time.Second)
 		samples = append(samples, decide.Sample{At: now, Value: step(time.Duration(i) * time.Second)})
-		if i%5 > 0 {
-			continue
-		}
 		ready := size
 		if i > 0 {
 			ready = res.Groups[0].Series.Ready[i-1]

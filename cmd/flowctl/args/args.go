@@ -43,9 +43,14 @@ type Flow struct {
 func (f *Flow) Register(fs *pflag.FlagSet, vars bool) {
 	fs.StringVar(&f.StateDir, "state", "", "folder of the state (default .flowctl beside the spec; FLOWCTL_STATE)")
 	if vars {
-		fs.StringArrayVar(&f.Vars, "var", nil, "set a variable: name=value (may be repeated)")
-		fs.StringArrayVar(&f.VarFiles, "var-file", nil, "read variables from a file (may be repeated)")
+		f.RegisterVars(fs)
 	}
+}
+
+// RegisterVars adds the flags about variables.
+func (f *Flow) RegisterVars(fs *pflag.FlagSet) {
+	fs.StringArrayVar(&f.Vars, "var", nil, "set a variable: name=value (may be repeated)")
+	fs.StringArrayVar(&f.VarFiles, "var-file", nil, "read variables from a file (may be repeated)")
 }
 
 // Plan holds the flags that shape a plan.

@@ -1,0 +1,33 @@
+# The defaults of flowctl.
+#
+# One of several rules for the same function, to be compared on the same load:
+#
+#   flowctl simulate -shape=spike -compare=hpa.hcl -compare=kpa.hcl -compare=nomad.hcl ours.hcl
+
+flow "peers" {}
+
+vm "node" {
+  cpus   = 16
+  memory = "16GiB"
+}
+
+function "web" {
+  on    = vm.node
+  exec  = ["flowctl-demo", "fib"]
+  image = "flowctl/demo:latest"
+}
+
+frontend "www" {
+  listen = "127.0.0.1:8080"
+  to     = function.web
+}
+
+scaling "web" {
+  target = function.web
+  min    = 2
+  max    = 40
+
+  metric "rps" {
+    target = 50
+  }
+}
