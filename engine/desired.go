@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/zclconf/go-cty/cty"
 )
@@ -19,7 +21,15 @@ type Desired struct {
 	Functions   []FunctionGroup
 	Outputs     []OutputDecl
 	Providers   []Setting
-	Hidden      []string // the names of variables that are sensitive, sorted
+	Hidden      []string          // the names of variables that are sensitive, sorted
+	Runners     map[string]string // who runs functions on the machines of a provider that does not do so itself
+}
+
+// Runner is the provider that runs functions on the machines of another, which is
+// mostly the same.
+func (d *Desired) Runner(provider string) string {
+	base, _, _ := strings.Cut(provider, ".")
+	return cmp.Or(d.Runners[base], provider)
 }
 
 // Limits bound what runs at once besides the flow's parallelism; 0 or a missing

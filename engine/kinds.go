@@ -10,8 +10,23 @@ type VM struct {
 	Network Link              `flow:"network,replace" doc:"The network that the machine is on, as a reference: network.NAME."`
 	Labels  map[string]string `flow:"labels" doc:"Free-form labels."`
 
+	Image    string            `flow:"image,replace" rule:"filled" doc:"The disk that the machine starts from, for providers that make virtual machines: a file (qcow2 or raw), relative to the spec; the provider's, if not set. It is never written to. The local provider ignores it and all that follow."`
+	DiskSize Size              `flow:"disk_size,replace" min:"1MiB" doc:"How large the machine's own disk is; as large as the image, if not set."`
+	Kernel   string            `flow:"kernel,replace" rule:"filled" doc:"A kernel to start directly, without a boot loader: a file, relative to the spec."`
+	Initrd   string            `flow:"initrd,replace" rule:"filled" doc:"The kernel's initial file system."`
+	Cmdline  string            `flow:"cmdline,replace" doc:"More words for the kernel's command line."`
+	UserData string            `flow:"user_data,replace" doc:"What cloud-init, or whatever plays its part in the machine, does at the first start."`
+	Metadata map[string]string `flow:"metadata,replace" doc:"What the machine is told of itself, as cloud-init's meta-data."`
+	Files    []MachineFile     `flow:"file,replace" doc:"Files that the machine finds in its seed."`
+
 	ID      string `flow:"id,computed" doc:"The provider's own name of the machine."`
 	Address string `flow:"address,computed" doc:"The machine's IP address."`
+}
+
+// MachineFile is a file that a spec gives to a machine.
+type MachineFile struct {
+	Name    string `flow:"name,label" doc:"What it is called: letters, digits, \".\", \"_\" and \"-\", 30 at most."`
+	Content string `flow:"content" doc:"What is in it."`
 }
 
 // Link is what a machine needs to know of the network that it is on.
@@ -53,9 +68,11 @@ type Network struct {
 	CIDR   string            `flow:"cidr,replace" doc:"The address range, such as \"127.10.0.0/24\" (local: a part of 127.0.0.0/8)."`
 	Mode   string            `flow:"mode,replace" enum:"nat|bridge|isolated" default:"nat" doc:"How the network reaches others. The local provider, which has the loopback device only, ignores it."`
 	Host   HostLink          `flow:"host,replace" doc:"For networks between containers, the host that it is on, as a reference: host.NAME."`
+	Bridge string            `flow:"bridge,replace" rule:"filled" doc:"For mode = \"bridge\", the bridge of the computer that machines are joined to, such as \"br0\"."`
 	Labels map[string]string `flow:"labels" doc:"Free-form labels."`
 
-	ID string `flow:"id,computed" doc:"The provider's own name of the network."`
+	ID      string `flow:"id,computed" doc:"The provider's own name of the network."`
+	Gateway string `flow:"gateway,computed" doc:"Where what is on the network reaches what listens on the computer that the network is on. A frontend that listens there is reached by them and by that computer, and by nobody else."`
 }
 
 // Image is the value of a container image: image.NAME.

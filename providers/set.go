@@ -31,6 +31,7 @@ type Factory struct {
 	Doc    string
 	Config *engine.Schema // of the provider block; nil if it has no settings
 	Kinds  []engine.Kind  // that it makes
+	Runner string         // the provider that runs functions on its machines; "" for itself
 	New    func(ctx context.Context, s Settings) (Provider, error)
 }
 
@@ -123,6 +124,18 @@ func (s *Set) Close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Runners returns which provider runs the functions on the machines of each that
+// does not do so itself.
+func Runners(factories map[string]Factory) map[string]string {
+	all := map[string]string{}
+	for name, f := range factories {
+		if f.Runner != "" {
+			all[name] = f.Runner
+		}
+	}
+	return all
 }
 
 // Schemas returns the schema of every provider's settings, for spec.Load.

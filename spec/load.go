@@ -11,6 +11,9 @@ import (
 type Options struct {
 	// Providers maps the name of each provider to the schema of its settings.
 	Providers map[string]*engine.Schema
+	// Runners maps the name of each provider whose machines another's functions
+	// run on to that other.
+	Runners map[string]string
 	// DefaultProvider makes what names no provider.
 	DefaultProvider string
 	// Builtin makes tasks and scaling rules; Balancer makes frontends that name
@@ -93,6 +96,7 @@ func newLoader(b Bundle, opts Options) *loader {
 // once, but for text that does not parse: what stands in it is anyone's guess.
 func Load(b Bundle, opts Options) (engine.Desired, engine.Diagnostics) {
 	l := newLoader(b, opts)
+	l.desired.Runners = opts.Runners
 	if l.collect() {
 		l.evalScope()
 		l.loadFlow()

@@ -70,7 +70,7 @@ func (c *computer) settle(s *subject) {
 	p := c.machine[s.addr]
 	id, host := cty.UnknownVal(cty.String), c.changeOf(p.Machine)
 	if host != nil {
-		s.provider = host.Provider
+		s.provider = c.in.Desired.Runner(host.Provider)
 		if v := host.Planned; v != cty.NilVal && v.Type().HasAttribute("id") {
 			id = v.GetAttr("id")
 		}

@@ -52,6 +52,8 @@ var rooms = map[string]room{
 	"providers/embedded": {ours: []string{"engine", "providers", "internal/lb", "internal/daemon"}, foreign: cty},
 	"providers/docker": {ours: []string{"engine", "providers"}, foreign: append([]string{"github.com/docker/docker", "github.com/docker/go-connections/nat",
 		"github.com/distribution/reference", "github.com/containerd/errdefs", "github.com/moby/patternmatcher"}, cty...)},
+	"providers/libvirt": {ours: []string{"engine", "providers"}, foreign: append([]string{"libvirt.org/go/libvirt", "libvirt.org/go/libvirtxml",
+		"github.com/google/uuid", "github.com/kdomanski/iso9660"}, cty...)},
 	"providers/providertest": {ours: []string{"engine", "providers"}, foreign: cty},
 	"tasks":                  {ours: []string{"engine", "providers"}, foreign: cty, bans: []string{"database/sql", "os/exec"}},
 	"runtime": {ours: []string{"engine", "engine/plan", "engine/graph", "engine/exec", "providers", "tasks", "state"}, foreign: cty,

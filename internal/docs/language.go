@@ -13,6 +13,7 @@ import (
 	"github.com/flowctl/flowctl/providers/builtin"
 	"github.com/flowctl/flowctl/providers/docker"
 	"github.com/flowctl/flowctl/providers/embedded"
+	"github.com/flowctl/flowctl/providers/libvirt"
 	"github.com/flowctl/flowctl/providers/local"
 	"github.com/flowctl/flowctl/providers/sim"
 	"github.com/flowctl/flowctl/spec"
@@ -22,6 +23,7 @@ import (
 var Factories = map[string]providers.Factory{
 	"local":       local.Factory,
 	docker.Name:   docker.Factory,
+	libvirt.Name:  libvirt.Factory,
 	"sim":         sim.Factory,
 	embedded.Name: embedded.Factory,
 	builtin.Name:  builtin.Factory,
@@ -106,7 +108,7 @@ func providerSections() string {
 // Options are what spec.Load takes, as cmd/flowctl has them.
 func Options() spec.Options {
 	return spec.Options{
-		Providers: providers.Schemas(Factories), DefaultProvider: "local",
+		Providers: providers.Schemas(Factories), Runners: providers.Runners(Factories), DefaultProvider: "local",
 		Builtin: builtin.Name, Balancer: embedded.Name,
 	}
 }

@@ -98,11 +98,19 @@ func (d *Docker) applyNetwork(ctx context.Context, r providers.Ref, want engine.
 		opts.IPAM = &network.IPAM{Driver: "default", Config: []network.IPAMConfig{{Subnet: want.CIDR}}}
 	}
 	name := d.name(r.Address, r.Gen)
-	if _, err := d.ensureNetwork(ctx, dm, name, false, opts); err != nil {
+	net, err := d.ensureNetwork(ctx, dm, name, false, opts)
+	if err != nil {
 		return want, false, err
 	}
-	want.ID = name
+	want.ID, want.Gateway = name, gatewayOf(net)
 	return want, true, nil
+}
+
+func gatewayOf(net network.Inspect) string {
+	if len(net.IPAM.Config) == 0 {
+		return ""
+	}
+	return net.IPAM.Config[0].Gateway
 }
 
 func (d *Docker) readNetwork(ctx context.Context, r providers.Ref, known engine.Network) (engine.Network, providers.Status, error) {
@@ -119,7 +127,7 @@ func (d *Docker) readNetwork(ctx context.Context, r providers.Ref, known engine.
 		if !there {
 			continue
 		}
-		known.ID, known.Host.ID = name, dm.hostOf(net.Labels)
+		known.ID, known.Host.ID, known.Gateway = name, dm.hostOf(net.Labels), gatewayOf(net)
 		return known, providers.Status{}, nil
 	}
 	return known, providers.Status{Presence: engine.Gone, Why: "its engine does not have it"}, nil

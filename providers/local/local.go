@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	stdruntime "runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -57,7 +58,7 @@ func New(s providers.Settings) *Local {
 	l := &Local{settings: s}
 	l.Native = &providers.Native{Name: s.Name, Kinds: map[engine.Kind]providers.Resource{
 		engine.KindVM: providers.Of[engine.VM]{
-			ReadFn: l.readVM, ApplyFn: l.applyVM,
+			ReadFn: l.readVM, ApplyFn: l.applyVM, RefineFn: refineVM,
 			DeleteFn: func(ctx context.Context, r providers.Ref, _ engine.VM) error { return l.removeMachine(ctx, r) },
 		},
 		engine.KindHost: providers.Of[engine.Host]{
@@ -72,6 +73,15 @@ func New(s providers.Settings) *Local {
 		},
 	}}
 	return l
+}
+
+// idleMachine are attributes that mean something to virtual machines only.
+var idleMachine = []string{"image", "disk_size", "kernel", "initrd", "cmdline", "user_data", "metadata", "file"}
+
+// refineVM knows what means nothing here, so that changing it restarts nobody.
+func refineVM(p engine.Proposal) engine.Proposal {
+	p.ReplacePaths = slices.DeleteFunc(slices.Clone(p.ReplacePaths), func(name string) bool { return slices.Contains(idleMachine, name) })
+	return p
 }
 
 // machineID names a machine and its folder.

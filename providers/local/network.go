@@ -34,7 +34,7 @@ func network() providers.Of[engine.Network] {
 			return known, providers.Status{}, nil
 		},
 		ApplyFn: func(_ context.Context, r providers.Ref, want engine.Network, _ *engine.Network) (engine.Network, bool, error) {
-			want.ID = providers.Name(r.Address, r.Gen)
+			want.ID, want.Gateway = providers.Name(r.Address, r.Gen), loopback
 			return want, true, nil
 		},
 		DeleteFn: func(context.Context, providers.Ref, engine.Network) error { return nil },

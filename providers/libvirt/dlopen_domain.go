@@ -1,0 +1,283 @@
+//go:build libvirt_dlopen && cgo
+
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/flowctl/flowctl/providers"
+	"libvirt.org/go/libvirt"
+)
+
+var stateNames = map[libvirt.DomainState]string{
+	libvirt.DOMAIN_NOSTATE: "without a state", libvirt.DOMAIN_RUNNING: "running", libvirt.DOMAIN_BLOCKED: "running",
+	libvirt.DOMAIN_PAUSED: "paused", libvirt.DOMAIN_SHUTDOWN: "shutting down", libvirt.DOMAIN_SHUTOFF: "shut off",
+	libvirt.DOMAIN_CRASHED: "crashed", libvirt.DOMAIN_PMSUSPENDED: "suspended by its guest",
+}
+
+// onDomain calls f with a domain.
+func (h *connection) onDomain(act, name string, f func(*libvirt.Domain) error) error {
+	d, err := h.c.LookupDomainByName(name)
+	if err != nil {
+		return fault(act+" domain "+name, err)
+	}
+	defer d.Free()
+	return fault(act+" domain "+name, f(d))
+}
+
+func describeDomain(d *libvirt.Domain) (domain, error) {
+	name, err := d.GetName()
+	if err != nil {
+		return domain{}, err
+	}
+	xml, err := d.GetXMLDesc(0)
+	if err != nil {
+		return domain{}, err
+	}
+	state, _, err := d.GetState()
+	return domain{Name: name, XML: xml, State: stateNames[state]}, err
+}
+
+func (h *connection) Domains() ([]domain, error) {
+	list, err := h.c.ListAllDomains(0)
+	if err != nil {
+		return nil, fault("list domains", err)
+	}
+	var all []domain
+	var errs []error
+	for _, d := range list {
+		got, err := describeDomain(&d)
+		d.Free()
+		switch err := fault("look at a domain", err); {
+		case err == nil:
+			all = append(all, got)
+		case !errors.Is(err, providers.ErrNotFound): // else it is being removed
+			errs = append(errs, err)
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+func (h *connection) Domain(name string) (domain, error) {
+	var got domain
+	err := h.onDomain("look for", name, func(d *libvirt.Domain) (err error) {
+		got, err = describeDomain(d)
+		return err
+	})
+	return got, err
+}
+
+func (h *connection) Define(xml string) error {
+	d, err := h.c.DomainDefineXML(xml)
+	if err == nil {
+		d.Free()
+	}
+	return fault("define a domain", err)
+}
+
+func (h *connection) Start(name string) error {
+	return h.onDomain("start", name, func(d *libvirt.Domain) error {
+		if on, err := d.IsActive(); err != nil || on {
+			return err
+		}
+		return d.Create()
+	})
+}
+
+func (h *connection) Suspend(name string) error {
+	return h.onDomain("suspend", name, func(d *libvirt.Domain) error {
+		if state, _, err := d.GetState(); err != nil || state == libvirt.DOMAIN_PAUSED {
+			return err
+		}
+		return d.Suspend()
+	})
+}
+
+func (h *connection) Resume(name string) error {
+	return h.onDomain("resume", name, func(d *libvirt.Domain) error {
+		if state, _, err := d.GetState(); err != nil || state != libvirt.DOMAIN_PAUSED {
+			return err
+		}
+		return d.Resume()
+	})
+}
+
+func (h *connection) Shutdown(name string) error {
+	return h.onDomain("shut down", name, func(d *libvirt.Domain) error { return d.Shutdown() })
+}
+
+func (h *connection) Stop(name string) error {
+	return h.onDomain("stop", name, func(d *libvirt.Domain) error {
+		if on, err := d.IsActive(); err != nil || !on {
+			return err
+		}
+		if err := d.Destroy(); err != nil {
+			if on, again := d.IsActive(); again != nil || on { // else it ended by itself just now
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (h *connection) Undefine(name string) error {
+	return h.onDomain("undefine", name, func(d *libvirt.Domain) error {
+		all := libvirt.DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.DOMAIN_UNDEFINE_SNAPSHOTS_METADATA | libvirt.DOMAIN_UNDEFINE_NVRAM
+		err := d.UndefineFlags(all)
+		if v, ok := errors.AsType[libvirt.Error](err); ok && v.Code == libvirt.ERR_INVALID_ARG { // the driver for tests knows no NVRAM
+			err = d.UndefineFlags(all &^ libvirt.DOMAIN_UNDEFINE_NVRAM)
+		}
+		return err
+	})
+}
+
+func (h *connection) Stats() ([]stats, error) {
+	kinds := libvirt.DOMAIN_STATS_STATE | libvirt.DOMAIN_STATS_CPU_TOTAL | libvirt.DOMAIN_STATS_BALLOON
+	list, err := h.c.GetAllDomainStats(nil, kinds, libvirt.CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
+	if h.simulated {
+		list, err = h.c.GetAllDomainStats(nil, libvirt.DOMAIN_STATS_STATE, 0)
+	}
+	if err != nil {
+		return nil, fault("ask for the figures of all domains", err)
+	}
+	var all []stats
+	for _, s := range list {
+		name, err := s.Domain.GetName()
+		s.Domain.Free()
+		if err != nil {
+			continue // it is gone
+		}
+		one := stats{Name: name}
+		if s.State != nil {
+			one.State = stateNames[s.State.State]
+		}
+		if s.Cpu != nil {
+			one.CPUTime = s.Cpu.Time
+		}
+		one.Memory = memoryOf(s.Balloon)
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// memoryOf is what a guest uses: what it says, as far as its balloon tells.
+func memoryOf(b *libvirt.DomainStatsBalloon) int64 {
+	switch {
+	case b == nil:
+		return 0
+	case b.AvailableSet && b.UsableSet && b.Available > b.Usable:
+		return int64(b.Available-b.Usable) << 10
+	default:
+		return int64(b.Rss) << 10
+	}
+}
+
+var eventNames = map[libvirt.DomainEventType]string{
+	libvirt.DOMAIN_EVENT_DEFINED: "defined", libvirt.DOMAIN_EVENT_UNDEFINED: "removed", libvirt.DOMAIN_EVENT_STARTED: "started",
+	libvirt.DOMAIN_EVENT_SUSPENDED: "suspended", libvirt.DOMAIN_EVENT_RESUMED: "resumed", libvirt.DOMAIN_EVENT_STOPPED: "died",
+	libvirt.DOMAIN_EVENT_SHUTDOWN: "shut down", libvirt.DOMAIN_EVENT_PMSUSPENDED: "suspended by its guest", libvirt.DOMAIN_EVENT_CRASHED: "crashed",
+}
+
+func (h *connection) Follow(ctx context.Context, tell func(name, what string)) error {
+	id, err := h.c.DomainEventLifecycleRegister(nil, func(_ *libvirt.Connect, d *libvirt.Domain, e *libvirt.DomainEventLifecycle) {
+		if name, err := d.GetName(); err == nil {
+			tell(name, eventNames[e.Event])
+		}
+	})
+	if err != nil {
+		return fault("follow what happens to domains", err)
+	}
+	defer h.c.DomainEventDeregister(id)
+	lost := make(chan struct{})
+	if err := h.c.RegisterCloseCallback(func(*libvirt.Connect, libvirt.ConnectCloseReason) { close(lost) }); err == nil {
+		defer h.c.UnregisterCloseCallback()
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-lost:
+		return providers.Passing(fmt.Errorf("follow what happens to domains: %w", errLost))
+	}
+}
+
+func (h *connection) Networks() ([]string, error) {
+	list, err := h.c.ListAllNetworks(0)
+	if err != nil {
+		return nil, fault("list networks", err)
+	}
+	var all []string
+	for _, n := range list {
+		if xml, err := n.GetXMLDesc(0); err == nil { // else it is gone
+			all = append(all, xml)
+		}
+		n.Free()
+	}
+	return all, nil
+}
+
+// onNetwork calls f with a network.
+func (h *connection) onNetwork(act, name string, f func(*libvirt.Network) error) error {
+	n, err := h.c.LookupNetworkByName(name)
+	if err != nil {
+		return fault(act+" network "+name, err)
+	}
+	defer n.Free()
+	return fault(act+" network "+name, f(n))
+}
+
+func (h *connection) Network(name string) (string, error) {
+	var xml string
+	err := h.onNetwork("look for", name, func(n *libvirt.Network) (err error) {
+		xml, err = n.GetXMLDesc(0)
+		return err
+	})
+	return xml, err
+}
+
+func (h *connection) MakeNetwork(xml string) error {
+	n, err := h.c.NetworkDefineXML(xml)
+	if err != nil {
+		return fault("define a network", err)
+	}
+	defer n.Free()
+	if err := n.SetAutostart(true); err != nil {
+		return fault("let a network start with the machine", err)
+	}
+	return nil
+}
+
+func (h *connection) StartNetwork(name string) error {
+	return h.onNetwork("start", name, func(n *libvirt.Network) error {
+		if on, err := n.IsActive(); err != nil || on {
+			return err
+		}
+		return n.Create()
+	})
+}
+
+func (h *connection) RemoveNetwork(name string) error {
+	return h.onNetwork("remove", name, func(n *libvirt.Network) error {
+		if on, err := n.IsActive(); err != nil {
+			return err
+		} else if on {
+			if err := n.Destroy(); err != nil {
+				return err
+			}
+		}
+		return n.Undefine()
+	})
+}
+
+func (h *connection) Leases(network string) ([]string, error) {
+	var all []string
+	err := h.onNetwork("ask for the leases of", network, func(n *libvirt.Network) error {
+		leases, err := n.GetDHCPLeases()
+		for _, l := range leases {
+			all = append(all, l.IPaddr)
+		}
+		return err
+	})
+	return all, err
+}

@@ -1,0 +1,86 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"io"
+)
+
+// hypervisor is one connection to a libvirt daemon. Errors for what is not there
+// wrap providers.ErrNotFound; those for a name that is taken wrap errExists, and
+// for a daemon that does not answer errLost. It is safe for concurrent use.
+type hypervisor interface {
+	domains
+	networks
+	volumes
+
+	Alive() bool
+	// Simulated reports whether there are no machines behind it: it is libvirt's
+	// own driver for tests.
+	Simulated() bool
+	Close() error
+}
+
+type domains interface {
+	Domains() ([]domain, error)
+	Domain(name string) (domain, error)
+	Define(xml string) error
+	Start(name string) error
+	Suspend(name string) error
+	Resume(name string) error
+	Shutdown(name string) error // asks the guest
+	Stop(name string) error     // at once; stopping what is stopped succeeds
+	Undefine(name string) error
+	// Stats reports on all domains, in one call.
+	Stats() ([]stats, error)
+	// Follow calls tell for everything that happens to a domain, until ctx ends.
+	Follow(ctx context.Context, tell func(name, what string)) error
+}
+
+type networks interface {
+	Networks() ([]string, error) // their XML
+	Network(name string) (string, error)
+	MakeNetwork(xml string) error // persistent, started and started again with the machine
+	StartNetwork(name string) error
+	RemoveNetwork(name string) error
+	Leases(network string) ([]string, error) // addresses
+}
+
+type volumes interface {
+	Pool(pool string) (path string, err error)
+	Refresh(pool string) error
+	Volumes(pool string) ([]volume, error)
+	Volume(pool, name string) (volume, error)
+	MakeVolume(pool, xml string) error
+	CopyVolume(pool, xml, from string) error
+	Upload(pool, name string, content io.Reader, size int64) error
+	Download(pool, name string, into io.Writer) error
+	RemoveVolume(pool, name string) error
+}
+
+// domain is a domain as it is.
+type domain struct {
+	Name  string
+	XML   string
+	State string // libvirt's word: "running", "paused", "shut off", "crashed", …
+}
+
+// volume is a volume as it is.
+type volume struct {
+	Name string
+	Path string
+	XML  string
+}
+
+// stats is what one domain uses.
+type stats struct {
+	Name    string
+	State   string
+	CPUTime uint64 // nanoseconds, of all its processors
+	Memory  int64  // bytes in use in the guest, or of its process if the guest does not tell
+}
+
+var (
+	errExists = errors.New("there is one of that name already")
+	errLost   = errors.New("the connection to libvirt is lost")
+)

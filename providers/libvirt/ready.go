@@ -1,0 +1,133 @@
+package libvirt
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/flowctl/flowctl/providers"
+)
+
+// pollEvery is how often a machine that starts is asked whether it is ready, and
+// askTimeout how long one question may take: an emulated machine does its part of
+// TLS slowly.
+const pollEvery, askTimeout = 250 * time.Millisecond, 10 * time.Second
+
+// ready waits until the engine of a machine answers, as long as its domain runs.
+func (l *Libvirt) ready(ctx context.Context, h hypervisor, name string, ip netip.Addr) error {
+	keys, err := l.keysOnce()
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{TLSClientConfig: keys.config(), DisableKeepAlives: true}
+	client := &http.Client{Transport: transport, Timeout: askTimeout}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		err := ping(ctx, client, ip)
+		if err == nil {
+			return nil
+		}
+		d, derr := h.Domain(name)
+		switch {
+		case derr != nil:
+			return derr
+		case d.State != "running":
+			return l.dead(h, name, fmt.Errorf("domain %s is %s before its engine has answered", name, d.State))
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return l.dead(h, name, fmt.Errorf("the engine of domain %s has not answered at %s: %w; last: %w", name, ip, context.Cause(ctx), err))
+		}
+	}
+}
+
+// ping asks an engine whether it is there.
+func ping(ctx context.Context, c *http.Client, ip netip.Addr) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+net.JoinHostPort(ip.String(), enginePort)+"/_ping", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("it answers with status %s", resp.Status)
+	}
+	return nil
+}
+
+// dead completes the error for a machine that did not come up with the end of what
+// it printed.
+func (l *Libvirt) dead(h hypervisor, name string, err error) error {
+	tail := l.console(h, name)
+	if tail == "" {
+		tail = "  (nothing)"
+	}
+	return providers.Permanent(fmt.Errorf("%w. The last that its console shows:\n%s", err, tail))
+}
+
+// consoleLines and consoleBytes bound the part of a console that errors show.
+const consoleLines, consoleBytes = 15, 4 << 10
+
+var escapes = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]|\x1b[c>=]|[\x00-\x08\x0b-\x1f]`)
+
+// console returns the end of what a machine printed, indented, as far as it can be
+// read.
+func (l *Libvirt) console(h hypervisor, name string) string {
+	var text tail
+	if h.Refresh(l.cfg.Pool) != nil || h.Download(l.cfg.Pool, l.volumeName(name, "console"), &text) != nil {
+		return ""
+	}
+	return readable(text.last)
+}
+
+// readable makes of raw output lines for an error.
+func readable(raw []byte) string {
+	clean := escapes.ReplaceAllString(string(bytes.ToValidUTF8(raw, []byte("?"))), "")
+	var lines []string
+	for line := range strings.Lines(clean) {
+		if line = strings.TrimRight(line, " \n"); line != "" {
+			lines = append(lines, "  "+line)
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-consoleLines):], "\n")
+}
+
+// tail keeps the last of what is written to it.
+type tail struct{ last []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.last = append(t.last, p...)
+	t.last = t.last[max(0, len(t.last)-consoleBytes):]
+	return len(p), nil
+}
+
+// startFault says what to do about a domain that does not start.
+func startFault(err error) error {
+	has := func(signs ...string) bool {
+		for _, s := range signs {
+			if strings.Contains(err.Error(), s) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case has("Cannot allocate memory", "cannot set up guest memory"):
+		return providers.Permanent(fmt.Errorf("%w. Give the machine less memory", err))
+	case has("Permission denied"):
+		return providers.Permanent(fmt.Errorf("%w. QEMU may not read the pool's files: use a pool where libvirt expects its disks", err))
+	default:
+		return err
+	}
+}

@@ -1,0 +1,132 @@
+package libvirt
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"strings"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
+	"github.com/kdomanski/iso9660"
+)
+
+// seedName are the names of files that a seed's file system takes.
+var seedName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,30}$`)
+
+// makeSeed makes the volume from which a machine learns what it is: cloud-init's
+// NoCloud source (docs.cloud-init.io, "NoCloud"), and beside it, in the folder
+// flowctl, the same for guests that have no cloud-init, and the keys of its engine.
+func (l *Libvirt) makeSeed(h hypervisor, r providers.Ref, want engine.VM, net subnet, ip netip.Addr) (string, error) {
+	files, err := l.seedFiles(r, want, net, ip)
+	if err != nil {
+		return "", err
+	}
+	image, err := burn(files)
+	if err != nil {
+		return "", fmt.Errorf("make the seed of %s: %w", r.Address, err)
+	}
+	v := plain(l.volumeName(l.name(r.Address, r.Gen), "seed"), int64(len(image)))
+	if h.Simulated() {
+		return l.makeVolume(h, v)
+	}
+	if err := h.RemoveVolume(l.cfg.Pool, v.Name); err != nil && !errors.Is(err, providers.ErrNotFound) {
+		return "", err
+	}
+	path, err := l.makeVolume(h, v)
+	if err != nil {
+		return "", err
+	}
+	return path, storageFault(h.Upload(l.cfg.Pool, v.Name, bytes.NewReader(image), int64(len(image))))
+}
+
+func (l *Libvirt) seedFiles(r providers.Ref, want engine.VM, net subnet, ip netip.Addr) (map[string]string, error) {
+	keys, err := l.keysOnce()
+	if err != nil {
+		return nil, err
+	}
+	cert, key, err := keys.issue(ip)
+	if err != nil {
+		return nil, err
+	}
+	hostname := strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
+			return c
+		}
+		return '-'
+	}, providers.Name(r.Address, r.Gen))
+	hostname = strings.Trim(hostname[:min(len(hostname), 63)], "-")
+	metadata := maps.Clone(want.Metadata)
+	if metadata == nil {
+		metadata = map[string]string{}
+	}
+	maps.Copy(metadata, map[string]string{"instance-id": l.name(r.Address, r.Gen) + "." + r.Operation, "local-hostname": hostname})
+	meta, err := json.Marshal(metadata) // JSON is YAML
+	if err != nil {
+		return nil, err
+	}
+	at := netip.PrefixFrom(ip, net.prefix.Bits())
+	files := map[string]string{
+		"meta-data": string(meta) + "\n", "user-data": want.UserData, "vendor-data": vendorData,
+		"network-config": fmt.Sprintf(networkConfig, macOf(ip), at, net.gateway, net.gateway),
+		"flowctl/env":    fmt.Sprintf("ADDRESS=%s\nGATEWAY=%s\nHOSTNAME=%s\n", at, net.gateway, hostname),
+		"flowctl/ca.pem": string(keys.authority), "flowctl/cert.pem": string(cert), "flowctl/key.pem": string(key),
+	}
+	if want.UserData == "" {
+		files["user-data"] = "#cloud-config\n{}\n"
+	}
+	for _, f := range want.Files {
+		files["files/"+f.Name] = f.Content
+	}
+	return files, nil
+}
+
+// networkConfig is version 2 of cloud-init's.
+const networkConfig = `version: 2
+ethernets:
+  first:
+    match: { macaddress: "%s" }
+    addresses: [ "%s" ]
+    routes: [ { to: "0.0.0.0/0", via: "%s" } ]
+    nameservers: { addresses: [ "%s" ] }
+`
+
+// vendorData makes an engine of a machine that has cloud-init: it is run once, after
+// whatever the user's own data say.
+const vendorData = `#!/bin/sh
+set -e
+mkdir -p /run/flowctl /etc/docker/flowctl
+mount -o ro -L cidata /run/flowctl
+install -m 600 /run/flowctl/flowctl/*.pem /etc/docker/flowctl/
+umount /run/flowctl
+command -v dockerd >/dev/null || { apt-get update && apt-get install -y docker.io; }
+mkdir -p /etc/systemd/system/docker.service.d
+cat >/etc/systemd/system/docker.service.d/flowctl.conf <<'UNIT'
+[Service]
+ExecStart=
+ExecStart=/bin/sh -c 'exec dockerd -H fd:// -H tcp://0.0.0.0:2376 --tlsverify --tlscacert=/etc/docker/flowctl/ca.pem --tlscert=/etc/docker/flowctl/cert.pem --tlskey=/etc/docker/flowctl/key.pem'
+UNIT
+systemctl daemon-reload
+systemctl restart docker
+`
+
+// burn makes an ISO 9660 image with the label that cloud-init looks for.
+func burn(files map[string]string) ([]byte, error) {
+	w, err := iso9660.NewWriter()
+	if err != nil {
+		return nil, err
+	}
+	defer w.Cleanup()
+	for name, content := range files {
+		if err := w.AddFile(strings.NewReader(content), name); err != nil {
+			return nil, err
+		}
+	}
+	var image bytes.Buffer
+	err = w.WriteTo(&image, "cidata")
+	return image.Bytes(), err
+}

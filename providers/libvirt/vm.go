@@ -1,0 +1,223 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
+	"libvirt.org/go/libvirtxml"
+)
+
+// refineVM knows what a machine keeps from its creation.
+func refineVM(p engine.Proposal) engine.Proposal {
+	for _, name := range []string{"cpus", "memory"} {
+		if p.Prior != nil && slices.Contains(p.Changed, name) && !slices.Contains(p.ReplacePaths, name) {
+			p.ReplacePaths = slices.Sorted(slices.Values(append(slices.Clone(p.ReplacePaths), name)))
+		}
+	}
+	return p
+}
+
+func (l *Libvirt) checkVM(_ context.Context, a engine.Address, want engine.VM, _ *engine.VM) engine.Diagnostics {
+	var diags engine.Diagnostics
+	fault := func(summary, format string, args ...any) {
+		diags = append(diags, engine.Diagnostic{Summary: summary, Address: a, Detail: fmt.Sprintf(format, args...)})
+	}
+	h, err := l.hypervisor()
+	if err != nil {
+		fault("Libvirt not usable", "%s: %s.", a.Group(), err)
+		return diags
+	}
+	if _, err := h.Pool(l.cfg.Pool); err != nil {
+		fault("Storage pool not usable", "%s needs a pool for its disk, but %s. Correct pool in the provider block; 'virsh pool-list --all' shows those that there are.", a.Group(), err)
+	}
+	if !h.Simulated() {
+		if _, err := l.sourceOf(want); err != nil {
+			fault("Machine image not usable", "%s: %s.", a.Group(), err)
+		}
+	}
+	if want.Kernel == "" && (want.Initrd != "" || want.Cmdline != "") && want.Image != "" {
+		fault("Kernel missing", "%s has an initrd or a cmdline, which go with a kernel. Write kernel, too, or remove them.", a.Group())
+	}
+	for _, f := range want.Files {
+		if f.Name != "" && !seedName.MatchString(f.Name) {
+			fault("Invalid file name", "%s has a file %q. Names of files in a machine's seed have letters, digits, \".\", \"_\" and \"-\", 30 at most.", a.Group(), f.Name)
+		}
+	}
+	return diags
+}
+
+// vcpus is how many processors a machine has: whole ones.
+func vcpus(cpus float64) uint { return uint(math.Ceil(cpus)) }
+
+func (l *Libvirt) applyVM(ctx context.Context, r providers.Ref, want engine.VM, prior *engine.VM) (engine.VM, bool, error) {
+	if ctx.Err() != nil {
+		return want, false, context.Cause(ctx)
+	}
+	h, err := l.hypervisor()
+	if err != nil {
+		return want, false, err
+	}
+	d, err := find(h, l.name(r.Address, r.Gen))
+	switch {
+	case errors.Is(err, providers.ErrNotFound):
+	case err != nil:
+		return want, false, err
+	case l.ours(d.tag) && d.tag.is(r) && (prior != nil || d.tag.Operation == r.Operation):
+		return l.wake(ctx, h, r, d, want)
+	case l.ours(d.tag) && d.tag.is(r): // an operation that had been given up may have made it otherwise
+		if err := l.strip(h, d.Name); err != nil {
+			return want, false, err
+		}
+	default:
+		return want, false, taken("domain", d.Name, d.tag)
+	}
+	ip, err := l.build(h, r, want)
+	if err == nil {
+		err = l.start(ctx, h, r, ip)
+	}
+	if err != nil {
+		return want, false, errors.Join(err, l.strip(h, l.name(r.Address, r.Gen)))
+	}
+	l.fill(&want, r, ip)
+	return want, true, nil
+}
+
+// wake brings a machine that exists to run.
+func (l *Libvirt) wake(ctx context.Context, h hypervisor, r providers.Ref, d known, want engine.VM) (engine.VM, bool, error) {
+	ip, err := netip.ParseAddr(d.tag.IP)
+	if err != nil {
+		return want, true, providers.Permanent(fmt.Errorf("domain %s does not tell its address", d.Name))
+	}
+	l.fill(&want, r, ip)
+	if d.State == "paused" {
+		if err := h.Resume(d.Name); err != nil {
+			return want, true, err
+		}
+	}
+	return want, true, l.start(ctx, h, r, ip)
+}
+
+// start starts a machine and waits until it is ready.
+func (l *Libvirt) start(ctx context.Context, h hypervisor, r providers.Ref, ip netip.Addr) error {
+	name := l.name(r.Address, r.Gen)
+	if err := h.Start(name); err != nil {
+		return startFault(err)
+	}
+	if h.Simulated() {
+		return nil
+	}
+	return l.ready(ctx, h, name, ip)
+}
+
+// fill fills in what became of a machine.
+func (l *Libvirt) fill(v *engine.VM, r providers.Ref, ip netip.Addr) {
+	v.ID, v.Address = l.engineAt(r, ip), ip.String()
+}
+
+// build makes all that a machine consists of. What of it exists already, and no
+// domain, an operation has left that was interrupted.
+func (l *Libvirt) build(h hypervisor, r providers.Ref, want engine.VM) (netip.Addr, error) {
+	none := netip.Addr{}
+	net, err := l.subnetOf(h, want)
+	if err != nil {
+		return none, err
+	}
+	disks, err := l.makeDisk(h, r, want)
+	if err != nil {
+		return none, err
+	}
+	l.addressing.Lock()
+	defer l.addressing.Unlock()
+	taken, err := takenOn(h, net)
+	if err != nil {
+		return none, err
+	}
+	ip, err := net.pick(sum(l.state(), r.Address.String(), fmt.Sprint(r.Gen)), taken)
+	if err != nil {
+		return none, err
+	}
+	if disks.seed, err = l.makeSeed(h, r, want, net, ip); err != nil {
+		return none, err
+	}
+	text, err := l.draw(h, r, want, plot{net: net, ip: ip, disks: disks})
+	if err != nil {
+		return none, err
+	}
+	return ip, h.Define(text)
+}
+
+// strip removes a machine and all that belongs to it alone.
+func (l *Libvirt) strip(h hypervisor, name string) error {
+	for _, act := range []func(string) error{h.Stop, h.Undefine} {
+		if err := act(name); err != nil && !errors.Is(err, providers.ErrNotFound) {
+			return err
+		}
+	}
+	return l.removeDisks(h, name)
+}
+
+func (l *Libvirt) readVM(_ context.Context, r providers.Ref, known engine.VM) (engine.VM, providers.Status, error) {
+	gone := providers.Status{Presence: engine.Gone, Why: "libvirt does not have the domain"}
+	h, err := l.hypervisor()
+	if err != nil {
+		return known, providers.Status{}, err
+	}
+	d, err := find(h, l.name(r.Address, r.Gen))
+	if errors.Is(err, providers.ErrNotFound) || err == nil && !(l.ours(d.tag) && d.tag.is(r)) {
+		return known, gone, nil
+	}
+	if err != nil {
+		return known, providers.Status{}, err
+	}
+	ip, err := netip.ParseAddr(d.tag.IP)
+	if err != nil {
+		return known, gone, nil
+	}
+	l.fill(&known, r, ip)
+	fillSize(&known, d.xml)
+	if d.State != "running" {
+		return known, providers.Status{Presence: engine.Down, Why: "its domain is " + d.State}, nil
+	}
+	return known, providers.Status{}, nil
+}
+
+// fillSize fills in how large a machine is.
+func fillSize(v *engine.VM, d libvirtxml.Domain) {
+	if d.VCPU != nil && d.VCPU.Value != vcpus(v.CPUs) {
+		v.CPUs = float64(d.VCPU.Value)
+	}
+	if d.Memory == nil {
+		return
+	}
+	if m := engine.Size(d.Memory.Value) << 10; d.Memory.Unit == "KiB" && m != memoryOfDomain(v.Memory) {
+		v.Memory = m
+	}
+}
+
+// memoryOfDomain is the memory that a domain gets: libvirt counts in KiB.
+func memoryOfDomain(m engine.Size) engine.Size { return m >> 10 << 10 }
+
+func (l *Libvirt) removeVM(_ context.Context, r providers.Ref, _ engine.VM) error {
+	h, err := l.hypervisor()
+	if err != nil {
+		return err
+	}
+	name := l.name(r.Address, r.Gen)
+	d, err := find(h, name)
+	if err != nil && !errors.Is(err, providers.ErrNotFound) {
+		return err
+	}
+	if err == nil && !(l.ours(d.tag) && d.tag.is(r)) {
+		return nil // it is somebody else's
+	}
+	if err := l.strip(h, name); err != nil {
+		return err
+	}
+	return l.sweepBases(h)
+}

@@ -1,0 +1,301 @@
+package libvirt
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
+	"libvirt.org/go/libvirtxml"
+)
+
+// basePrefix begins the names of volumes that machines share: disks that they
+// start from, kernels, initial file systems. The rest is a hash of the content.
+const basePrefix = "flowctl-"
+
+// source are the files that a machine is made from.
+type source struct{ image, kernel, initrd string }
+
+// sourceOf finds the files that a machine is made from: its own, the provider
+// block's, or what hack/machine has built.
+func (l *Libvirt) sourceOf(want engine.VM) (source, error) {
+	s := source{want.Image, want.Kernel, want.Initrd}
+	if s.image == "" {
+		s.image, s.kernel, s.initrd = l.cfg.Image, cmp.Or(s.kernel, l.cfg.Kernel), cmp.Or(s.initrd, l.cfg.Initrd)
+	}
+	if s.image == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return s, err
+		}
+		dir := filepath.Join(cache, "flowctl", "machine")
+		s = source{filepath.Join(dir, "disk.qcow2"), cmp.Or(s.kernel, filepath.Join(dir, "kernel")), cmp.Or(s.initrd, filepath.Join(dir, "initrd"))}
+		if _, err := os.Stat(s.image); err != nil {
+			return s, fmt.Errorf("there is no image: write image in the vm or in the provider block, or build the small Docker machine with hack/machine")
+		}
+	}
+	for _, f := range []*string{&s.image, &s.kernel, &s.initrd} {
+		if *f == "" {
+			continue
+		}
+		*f = l.path(*f)
+		if info, err := os.Stat(*f); err != nil || !info.Mode().IsRegular() {
+			return s, fmt.Errorf("there is no file %s", *f)
+		}
+	}
+	return s, nil
+}
+
+// The names of a machine's own volumes. The state is part of them, so that nobody
+// takes them for those of another flow of this name.
+func (l *Libvirt) volumeName(machine, what string) string {
+	return machine + "." + l.state() + "." + what
+}
+
+var ownVolumes = []string{"disk", "seed", "console"}
+
+// makeDisk makes a machine's disk, a layer over the one that it shares.
+func (l *Libvirt) makeDisk(h hypervisor, r providers.Ref, want engine.VM) (disks, error) {
+	var d disks
+	pool, err := poolPath(h, l.cfg.Pool)
+	if err != nil {
+		return d, err
+	}
+	machine := l.name(r.Address, r.Gen)
+	if err := l.removeDisks(h, machine); err != nil {
+		return d, err
+	}
+	d.console = path.Join(pool, l.volumeName(machine, "console"))
+	var src source
+	if !h.Simulated() {
+		if src, err = l.sourceOf(want); err != nil {
+			return d, providers.Permanent(err)
+		}
+	}
+	l.storing.Lock() // a shared disk must not go before the layer over it is there
+	defer l.storing.Unlock()
+	base, err := l.base(h, src.image)
+	if err != nil {
+		return d, err
+	}
+	for file, at := range map[string]*string{src.kernel: &d.kernel, src.initrd: &d.initrd} {
+		if file == "" {
+			continue
+		}
+		b, err := l.base(h, file)
+		if err != nil {
+			return d, err
+		}
+		*at = b.path
+	}
+	name := l.volumeName(machine, "disk")
+	overlay := libvirtxml.StorageVolume{
+		Name: name, Capacity: &libvirtxml.StorageVolumeSize{Value: max(base.size, uint64(want.DiskSize)), Unit: "B"},
+		Allocation:   &libvirtxml.StorageVolumeSize{Value: 0},
+		Target:       &libvirtxml.StorageVolumeTarget{Format: &libvirtxml.StorageVolumeTargetFormat{Type: "qcow2"}},
+		BackingStore: &libvirtxml.StorageVolumeBackingStore{Path: base.path, Format: &libvirtxml.StorageVolumeTargetFormat{Type: base.format}},
+	}
+	d.own, err = l.makeVolume(h, overlay)
+	return d, err
+}
+
+func (l *Libvirt) makeVolume(h hypervisor, v libvirtxml.StorageVolume) (string, error) {
+	text, err := v.Marshal()
+	if err != nil {
+		return "", err
+	}
+	if err := h.MakeVolume(l.cfg.Pool, text); err != nil {
+		return "", storageFault(err)
+	}
+	made, err := h.Volume(l.cfg.Pool, v.Name)
+	return made.Path, err
+}
+
+// storageFault says what to do about a volume that could not be made or filled.
+func storageFault(err error) error {
+	if err == nil {
+		return nil
+	}
+	if strings.Contains(err.Error(), "No space left") || strings.Contains(err.Error(), "Not enough") {
+		return providers.Permanent(fmt.Errorf("%w. Make room on the pool's disk, or name another pool in the provider block", err))
+	}
+	return err
+}
+
+// plain describes a volume of raw content.
+func plain(name string, size int64) libvirtxml.StorageVolume {
+	return libvirtxml.StorageVolume{
+		Name: name, Capacity: &libvirtxml.StorageVolumeSize{Value: uint64(size), Unit: "B"}, Allocation: &libvirtxml.StorageVolumeSize{Value: 0},
+		Target: &libvirtxml.StorageVolumeTarget{Format: &libvirtxml.StorageVolumeTargetFormat{Type: "raw"}},
+	}
+}
+
+func poolPath(h hypervisor, pool string) (string, error) {
+	text, err := h.Pool(pool)
+	if err != nil {
+		return "", providers.Permanent(fmt.Errorf("%w. Correct pool in the provider block", err))
+	}
+	var p libvirtxml.StoragePool
+	if err := p.Unmarshal(text); err != nil {
+		return "", err
+	}
+	if p.Target == nil || p.Target.Path == "" {
+		return "", providers.Permanent(fmt.Errorf("pool %s is no folder: name one that is in the provider block", pool))
+	}
+	return p.Target.Path, nil
+}
+
+// shared is a volume that machines share.
+type shared struct {
+	path, format string
+	size         uint64 // of the disk in it
+}
+
+// base finds the volume with a file's content, or makes it. It is filled under
+// another name first, so that nobody takes half of it for the whole.
+func (l *Libvirt) base(h hypervisor, file string) (shared, error) {
+	if h.Simulated() {
+		return l.simulatedBase(h)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return shared{}, providers.Permanent(err)
+	}
+	defer f.Close()
+	s, size, err := inspect(f)
+	if err != nil {
+		return s, providers.Permanent(fmt.Errorf("image %s: %w", file, err))
+	}
+	name, err := l.baseName(f)
+	if err != nil {
+		return s, err
+	}
+	v, err := h.Volume(l.cfg.Pool, name)
+	if errors.Is(err, providers.ErrNotFound) {
+		v, err = l.upload(h, f, name, size)
+	}
+	s.path = v.Path
+	return s, err
+}
+
+func (l *Libvirt) upload(h hypervisor, f *os.File, name string, size int64) (volume, error) {
+	half := name + "." + l.state() + ".part"
+	if err := h.RemoveVolume(l.cfg.Pool, half); err != nil && !errors.Is(err, providers.ErrNotFound) {
+		return volume{}, err
+	}
+	if _, err := l.makeVolume(h, plain(half, size)); err != nil {
+		return volume{}, err
+	}
+	defer h.RemoveVolume(l.cfg.Pool, half)
+	if err := h.Upload(l.cfg.Pool, half, f, size); err != nil {
+		return volume{}, storageFault(err)
+	}
+	whole := plain(name, size)
+	text, err := whole.Marshal()
+	if err != nil {
+		return volume{}, err
+	}
+	if err := h.CopyVolume(l.cfg.Pool, text, half); err != nil && !errors.Is(err, errExists) {
+		return volume{}, storageFault(err)
+	}
+	return h.Volume(l.cfg.Pool, name)
+}
+
+// inspect tells what kind of disk a file holds, and how large it is. The header is
+// that of docs/interop/qcow2.txt in QEMU.
+func inspect(f *os.File) (shared, int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return shared{}, 0, err
+	}
+	head := make([]byte, 32)
+	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return shared{}, 0, err
+	}
+	if info.Size() == 0 {
+		return shared{}, 0, errors.New("it is empty")
+	}
+	if !bytes.HasPrefix(head, []byte("QFI\xfb")) {
+		return shared{format: "raw", size: uint64(info.Size())}, info.Size(), nil
+	}
+	if binary.BigEndian.Uint64(head[8:]) != 0 {
+		return shared{}, 0, errors.New("it is a layer over another image: make one of both with 'qemu-img convert'")
+	}
+	return shared{format: "qcow2", size: binary.BigEndian.Uint64(head[24:])}, info.Size(), nil
+}
+
+// baseName names the volume with a file's content, and leaves the file at its start.
+func (l *Libvirt) baseName(f *os.File) (string, error) {
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return basePrefix + hex.EncodeToString(h.Sum(nil))[:24], err
+}
+
+// simulatedBase stands for any image where there are no machines.
+func (l *Libvirt) simulatedBase(h hypervisor) (shared, error) {
+	const name, size = basePrefix + "simulated", 1 << 20
+	v, err := h.Volume(l.cfg.Pool, name)
+	if err == nil {
+		return shared{v.Path, "raw", size}, nil
+	}
+	at, err := l.makeVolume(h, plain(name, size))
+	return shared{at, "raw", size}, err
+}
+
+// removeDisks removes a machine's own volumes.
+func (l *Libvirt) removeDisks(h hypervisor, machine string) error {
+	// The console is written by QEMU, so that libvirt has not heard of it yet.
+	if err := h.Refresh(l.cfg.Pool); err != nil {
+		return err
+	}
+	var errs []error
+	for _, what := range ownVolumes {
+		if err := h.RemoveVolume(l.cfg.Pool, l.volumeName(machine, what)); err != nil && !errors.Is(err, providers.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepBases removes shared volumes that nothing uses any more.
+func (l *Libvirt) sweepBases(h hypervisor) error {
+	l.storing.Lock()
+	defer l.storing.Unlock()
+	all, err := h.Volumes(l.cfg.Pool)
+	if err != nil {
+		return err
+	}
+	domains, err := h.Domains()
+	if err != nil {
+		return err
+	}
+	uses := func(v volume) bool {
+		return slices.ContainsFunc(domains, func(d domain) bool { return strings.Contains(d.XML, v.Path) }) ||
+			slices.ContainsFunc(all, func(o volume) bool { return o.Name != v.Name && strings.Contains(o.XML, v.Path) })
+	}
+	var errs []error
+	for _, v := range all {
+		half := strings.HasSuffix(v.Name, ".part") && !strings.Contains(v.Name, l.state()) // it is being filled by another flow
+		if !strings.HasPrefix(v.Name, basePrefix) || half || uses(v) {
+			continue
+		}
+		if err := h.RemoveVolume(l.cfg.Pool, v.Name); err != nil && !errors.Is(err, providers.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
