@@ -162,6 +162,10 @@ type File struct {
 	Path    string `flow:"path,label" doc:"Where it is in the container: an absolute path."`
 	Content string `flow:"content" doc:"What is in it."`
 	Mode    string `flow:"mode" doc:"Its permissions, such as \"0600\"; 0644, if not set."`
+
+	OnChange string   `flow:"on_change" enum:"replace|restart|signal|exec|none" doc:"How a replica that runs takes over what changes in the file. It is replaced, if not set; or else gets the file, and then is restarted, gets a signal, a command runs in it, or nothing more is done. A file that goes away is replacement in any case."`
+	Signal   string   `flow:"signal" enum:"SIGHUP|SIGUSR1|SIGUSR2|SIGINT|SIGQUIT|SIGTERM|SIGWINCH" doc:"The signal, with on_change = \"signal\"."`
+	Exec     []string `flow:"exec" doc:"The command, with on_change = \"exec\"; it has to end with status 0."`
 }
 
 // Volume is a folder of a container that is not part of the container.

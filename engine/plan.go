@@ -56,6 +56,12 @@ func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 // Ordered reports whether a is an operator's order rather than what a spec asks.
 func (a Action) Ordered() bool { return a == Suspend || a == Resume || a == Restart }
 
+// Pauses reports whether the change takes a replica that stays out of its
+// frontends for a while.
+func (c Change) Pauses() bool {
+	return c.Action == Restart || c.Action == Update && c.Reload != nil && c.Reload.Restart
+}
+
 // Change is what a plan does to one resource, and why.
 type Change struct {
 	Address  Address
@@ -80,8 +86,9 @@ type Change struct {
 	Needs    []Need // targets exist in the plan
 	Config   Config // nil when deleted
 	Timeouts Timeouts
-	Window   int  // Replace or Restart of a replica: how many of its group may be under way at once
-	Noted    bool // it is recorded only: the provider has nothing to do
+	Window   int     // Replace or Restart of a replica: how many of its group may be under way at once
+	Reload   *Reload // Update of a replica whose files change: how it takes them over
+	Noted    bool    // it is recorded only: the provider has nothing to do
 	Source   Range
 }
 

@@ -138,6 +138,11 @@ type Restarter interface {
 	Restart(ctx context.Context, o engine.Object) error
 }
 
+// Signaler sends a signal to the program of a replica.
+type Signaler interface {
+	Signal(ctx context.Context, o engine.Object, name string) error
+}
+
 // Sizer tells the capacity of a machine that exists without flowctl.
 type Sizer interface {
 	Capacity(ctx context.Context, a engine.Address) (engine.Capacity, error)

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,8 @@ type lab struct {
 	flow   *runtime.Flow
 	wrap   func(providers.Provider) providers.Provider
 	events []engine.Event
+
+	parallelism int // 4, if not set
 }
 
 func newLab(t testing.TB) *lab {
@@ -108,7 +111,7 @@ func (l *lab) try(r runtime.Request) (runtime.Outcome, error) {
 		return runtime.Outcome{}, err
 	}
 	out, err := l.flow.Apply(ctx, ctx, lease, p, runtime.Options{
-		Command: "apply", Limits: exec.Limits{Total: 4}, Observe: func(e engine.Event) { l.events = append(l.events, e) },
+		Command: "apply", Limits: exec.Limits{Total: cmp.Or(l.parallelism, 4)}, Observe: func(e engine.Event) { l.events = append(l.events, e) },
 	})
 	for i := range out.Report.Failed {
 		err = errors.Join(err, &out.Report.Failed[i])

@@ -7,6 +7,7 @@ import (
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -103,6 +104,33 @@ func (l *loader) checkFunction(inst *instance, f engine.Function, value cty.Valu
 		}
 	}
 	l.checkHealth(inst, value.GetAttr("health"))
+	l.checkFiles(inst, value)
+}
+
+// checkFiles finds files whose on_change lacks what it needs, or has what it does
+// not.
+func (l *loader) checkFiles(inst *instance, value cty.Value) {
+	var r engine.Replica
+	mustDecode(value, &r)
+	for i, blk := range nestedBlocks(inst.block.body, engine.ValueSchema(engine.KindFunction).Attribute("file")) {
+		if !element0(value, "file", i).GetAttr("on_change").IsKnown() {
+			continue
+		}
+		for _, name := range []string{"signal", "exec"} {
+			l.checkOnChange(inst, blk, r.Files[i], name, isGiven(element0(value, "file", i), name))
+		}
+	}
+}
+
+// checkOnChange checks one of the settings that go with one on_change each.
+func (l *loader) checkOnChange(inst *instance, blk *hclsyntax.Block, f engine.File, name string, given bool) {
+	example := map[string]string{"signal": `signal = "SIGHUP"`, "exec": `exec = ["program", "argument"]`}[name]
+	switch {
+	case !given && f.OnChange == name:
+		l.faultOf(inst, blk.Body.Attributes["on_change"].Expr.Range(), "Change without a way", fmt.Sprintf("The file %q of %s has on_change = %q, but does not say which. Write %s beside it.", f.Path, inst.addr, name, example))
+	case given && f.OnChange != name:
+		l.faultOf(inst, blk.Body.Attributes[name].NameRange, "Setting without effect", fmt.Sprintf("The file %q of %s has %s, which means something with on_change = %q only. Write that, or remove it.", f.Path, inst.addr, name, name))
+	}
 }
 
 // nested returns the place of the first nested block of a type, or of b.

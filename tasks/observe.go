@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // Found is what Observe and Recover found out.
@@ -111,6 +112,10 @@ func look(ctx context.Context, source Source, o engine.Object) engine.Observatio
 func complete(got, recorded engine.Object) engine.Object {
 	got.Provider, got.Sensitive, got.Needs = recorded.Provider, recorded.Sensitive, recorded.Needs
 	got.Private, got.Operation, got.Lifecycle = recorded.Private, recorded.Operation, recorded.Lifecycle
+	if got.Address.Kind == engine.KindFunction && recorded.Value != cty.NilVal && recorded.Lifecycle == engine.Unverified {
+		// Nobody sees whether its program has taken over the files that are there.
+		got.Value = engine.With(got.Value, map[string]cty.Value{"file": recorded.Value.GetAttr("file")})
+	}
 	return got
 }
 
@@ -207,6 +212,10 @@ func Check(ctx context.Context, source Source, p engine.Plan) engine.Diagnostics
 		if err != nil {
 			diags = append(diags, engine.Diagnostic{Summary: "Provider not usable", Detail: err.Error() + ".", Address: c.Address, Source: &c.Source})
 			continue
+		}
+		for _, d := range checkReload(prov, c) {
+			d.Source = &c.Source
+			diags = append(diags, d)
 		}
 		checker, ok := providers.As[providers.Checker](prov)
 		if !ok {

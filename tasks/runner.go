@@ -268,6 +268,9 @@ func (r *Runner) apply(ctx context.Context, p providers.Provider, c *engine.Chan
 		return r.salvage(ctx, p, c, call, w, o, err)
 	}
 	o = r.finish(c, w, o)
+	if err := r.reload(ctx, p, c, o); err != nil {
+		return r.unreloaded(c, o), err
+	}
 	if err := r.verify(ctx, p, o, call.Prior == nil); err != nil {
 		return r.unhealthy(ctx, p, call, o, err)
 	}

@@ -170,6 +170,9 @@ func (b *builder) makeEdges(c *engine.Change) {
 	default:
 		b.edge(made, b.needs(c)...)
 	}
+	if ok {
+		b.pause(c, made)
+	}
 }
 
 // needs lists the steps that the making of c waits for.

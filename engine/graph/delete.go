@@ -91,7 +91,7 @@ func (b *builder) updates(a engine.Address) bool {
 // before it deletes, so that the gap is short: all that the new object needs,
 // but for what can only be made when the old one is gone.
 func (b *builder) needsBeforeDelete(c *engine.Change) []int {
-	if c == nil || c.Action != engine.Replace {
+	if c == nil || c.Action != engine.Replace && !c.Pauses() {
 		return nil
 	}
 	early := *c

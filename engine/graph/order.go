@@ -14,14 +14,21 @@ func (b *builder) ordered(c *engine.Change) {
 	b.made[c.Address] = b.step(op, c, c.Gen, provider, c.Timeouts.Update)
 }
 
-// orderEdges lets a replica leave its frontends before it is suspended or
-// restarted, a machine be suspended after everything on it, and resumed before.
-func (b *builder) orderEdges(c *engine.Change, made int) {
+// pause lets a replica leave its frontends before it is suspended or restarts.
+func (b *builder) pause(c *engine.Change, made int) {
+	if !c.Pauses() && c.Action != engine.Suspend {
+		return
+	}
 	for _, i := range b.backends[c.Address] {
 		for _, j := range b.oldBy[b.plan.Changes[i].Address] {
 			b.edge(made, b.old[j].step)
 		}
 	}
+}
+
+// orderEdges lets a machine be suspended after everything on it, and resumed
+// before.
+func (b *builder) orderEdges(c *engine.Change, made int) {
 	for _, n := range c.Needs {
 		on, ok := b.made[n.Target]
 		switch {

@@ -28,7 +28,7 @@ func (b *builder) rolling() {
 	var order []engine.Address
 	for i := range b.plan.Changes {
 		c := &b.plan.Changes[i]
-		if (c.Action == engine.Replace || c.Action == engine.Restart) && c.Window > 0 {
+		if (c.Action == engine.Replace || c.Pauses()) && c.Window > 0 {
 			g := c.Address.Group()
 			if moving[g] == nil {
 				order = append(order, g)
@@ -56,7 +56,7 @@ func (b *builder) firstOf(c *engine.Change) []int {
 		return []int{b.made[c.Address]}
 	}
 	var ids []int
-	if c.Action == engine.Restart {
+	if c.Pauses() {
 		ids = append(ids, b.made[c.Address])
 	}
 	for _, i := range b.oldBy[c.Address] {

@@ -86,6 +86,7 @@ func (c *computer) roll() {
 		d := &c.in.Desired.Decls[i]
 		if d.Address.Kind == engine.KindFunction {
 			c.rollFunction(d, backends)
+			c.pauses(d, backends)
 		}
 	}
 }

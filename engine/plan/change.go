@@ -19,7 +19,8 @@ type subject struct {
 	config   engine.Config
 	timeouts engine.Timeouts
 	source   engine.Range
-	why      string       // placement's word on a replica
+	why      string // placement's word on a replica
+	roll     engine.UpdatePolicy
 	block    *engine.Decl // whose instances all want the same; nil if they differ
 }
 
@@ -52,6 +53,7 @@ func (c *computer) declare(d *engine.Decl) {
 			config: d.Config, timeouts: d.Timeouts, source: d.Source,
 		}
 		if s.block = d; a.Kind == engine.KindFunction {
+			s.roll = d.Roll
 			c.settle(&s)
 		}
 		c.add(c.decide(s))
@@ -124,6 +126,7 @@ func (c *computer) decide(s subject) engine.Change {
 	if c.compare(&ch, s); prior.Lifecycle == engine.Suspended {
 		rest(&ch)
 	}
+	reload(&ch, s.roll)
 	if ch.Action == engine.Replace {
 		ch.Gen = c.last[s.addr] + 1
 		ch.Planned = c.refined(s, nil, c.fresh(s)).Want

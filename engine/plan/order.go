@@ -199,7 +199,7 @@ func (b *obeyer) memberships(replica engine.Change) {
 		}
 		want := b.backend(front, replica)
 		there := b.changeOf(want.addr)
-		if b.Action == engine.Restart || there == nil && replica.Action != engine.NoOp { // it may come back elsewhere
+		if there == nil && replica.Action != engine.NoOp { // it may come back elsewhere
 			want.want = engine.With(want.want, map[string]cty.Value{"target": cty.UnknownVal(cty.String)})
 		}
 		ch := b.decide(want)
@@ -209,8 +209,7 @@ func (b *obeyer) memberships(replica engine.Change) {
 		case b.Action == engine.Suspend:
 			ch.Action, ch.Planned, ch.Why = engine.Delete, cty.NilVal, "its replica is suspended"
 		case b.Action == engine.Restart && there != nil:
-			ch.Action, ch.Gen, ch.Planned = engine.Replace, b.last[want.addr]+1, b.fresh(want).Want
-			ch.Why, ch.CreateFirst, ch.Changed, ch.ReplacePaths = "its replica restarts", false, nil, nil
+			b.rejoin(&ch, &front, &replica)
 		}
 		if there == nil {
 			b.add(ch)

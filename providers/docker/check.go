@@ -59,6 +59,7 @@ func refineReplica(p engine.Proposal) engine.Proposal {
 		}
 		return r.Stop.Signal
 	}
+	p = engine.FilesInPlace(p)
 	own := func(r engine.Replica) string { return fmt.Sprint(healthcheck(r.Health)) }
 	replace := func(name string) {
 		if slices.Contains(p.Changed, name) && !slices.Contains(p.ReplacePaths, name) {

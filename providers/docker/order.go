@@ -63,3 +63,10 @@ func (d *Docker) order(ctx context.Context, o engine.Object, what string, do fun
 	}
 	return nil
 }
+
+// Signal implements providers.Signaler.
+func (d *Docker) Signal(ctx context.Context, o engine.Object, name string) error {
+	return d.order(ctx, o, "signal", func(dm *daemon, c container.InspectResponse) error {
+		return dm.ContainerKill(ctx, c.ID, name)
+	})
+}

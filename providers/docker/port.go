@@ -86,15 +86,21 @@ func (d *Docker) create(ctx context.Context, dm *daemon, r providers.Ref, want e
 		}
 		break
 	}
-	if len(want.Files) == 0 {
+	return d.putFiles(ctx, dm, b.name, want, want.Files)
+}
+
+// putFiles puts files into a replica's container.
+func (d *Docker) putFiles(ctx context.Context, dm *daemon, name string, want engine.Replica, files []engine.File) error {
+	if len(files) == 0 {
 		return nil
 	}
-	files, err := archive(want)
+	want.Files = files
+	tarball, err := archive(want)
 	if err != nil {
 		return providers.Permanent(err)
 	}
-	err = dm.CopyToContainer(ctx, b.name, "/", files, container.CopyToContainerOptions{})
-	return dm.fault("put files into container "+b.name, err)
+	err = dm.CopyToContainer(ctx, name, "/", tarball, container.CopyToContainerOptions{})
+	return dm.fault("put files into container "+name, err)
 }
 
 // errAway says that nothing has a container's name any more.

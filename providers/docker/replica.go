@@ -28,7 +28,11 @@ func (d *Docker) applyReplica(ctx context.Context, r providers.Ref, want engine.
 	if prior != nil {
 		c, err := dm.ContainerInspect(ctx, name)
 		if err == nil {
-			return want, true, errors.Join(d.mend(ctx, dm, r, &want, c), d.settle(ctx, dm, name, &want))
+			err := d.mend(ctx, dm, r, &want, c)
+			if err == nil {
+				err = d.putFiles(ctx, dm, name, want, engine.ChangedFiles(prior.Files, want.Files))
+			}
+			return want, true, errors.Join(err, d.settle(ctx, dm, name, &want))
 		}
 		if !errdefs.IsNotFound(err) {
 			return want, false, dm.fault("look at container "+name, err)

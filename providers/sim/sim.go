@@ -57,6 +57,7 @@ var (
 
 	_ providers.Suspender = (*Sim)(nil)
 	_ providers.Restarter = (*Sim)(nil)
+	_ providers.Signaler  = (*Sim)(nil)
 	_ providers.Closer    = (*Sim)(nil)
 	_ providers.Cleaner   = (*Sim)(nil)
 )
@@ -206,8 +207,27 @@ func (s *Sim) Restart(ctx context.Context, o engine.Object) error {
 	return s.world.order("restart", o, "")
 }
 
+// Signal implements providers.Signaler.
+func (s *Sim) Signal(ctx context.Context, o engine.Object, name string) error {
+	if err := s.call(ctx, "signal", o.Address); err != nil {
+		return err
+	}
+	return s.world.order(name, o, "")
+}
+
+// Exec implements providers.Execer: it does nothing, successfully.
+func (s *Sim) Exec(ctx context.Context, o engine.Object, argv []string, _ providers.Streams) (int, error) {
+	if err := s.call(ctx, "exec", o.Address); err != nil {
+		return 0, err
+	}
+	return 0, s.world.order(strings.Join(argv, " "), o, "")
+}
+
 // Refine implements providers.Refiner: what a resource will be called is known.
 func (s *Sim) Refine(p engine.Proposal) engine.Proposal {
+	if p.Address.Kind == engine.KindFunction {
+		return engine.FilesInPlace(p)
+	}
 	if p.Address.Kind != engine.KindFrontend || p.Prior != nil {
 		return p
 	}

@@ -30,7 +30,7 @@ type World struct {
 
 // Event is one change of the world.
 type Event struct {
-	Op        string // "create", "update", "delete", "suspend", "resume" or "restart"
+	Op        string // "create", "update", "delete", "suspend", "resume", "restart", a signal or a command
 	Key       engine.Key
 	Operation string
 }
@@ -215,7 +215,7 @@ func (w *World) order(op string, o engine.Object, why string) error {
 	if !ok {
 		return fmt.Errorf("%s %s: it is not there", op, o.Address)
 	}
-	if n := w.on[thing.ID()]; n > 0 && o.Address.Kind == engine.KindFunction && op != "resume" {
+	if n := w.on[thing.ID()]; n > 0 && o.Address.Kind == engine.KindFunction && (op == "suspend" || op == "restart") {
 		return fmt.Errorf("%s %s: %d frontends still send to it", op, o.Address, n)
 	}
 	if delete(w.broken, o.Key()); why != "" {

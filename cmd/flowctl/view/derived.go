@@ -15,7 +15,7 @@ func (e entry) writeBackend(b *strings.Builder, p engine.Plan, s Style) {
 		engine.Create: "joins", engine.Update: "is put right in", engine.Delete: "leaves, drained,",
 		engine.Replace: "changes places with its successor in", engine.NoOp: "has a leftover in",
 	}[e.first.Action]
-	if p.Ordered && e.first.Action == engine.Replace {
+	if e.first.Action == engine.Replace && p.Find(replica) != nil && p.Find(replica).Pauses() {
 		does = "leaves, drained, and joins again:"
 	}
 	r := entry{first: &engine.Change{Address: replica}}

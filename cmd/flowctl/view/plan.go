@@ -130,6 +130,9 @@ func (e entry) write(b *strings.Builder, p engine.Plan, s Style) {
 	for _, line := range e.places(p) {
 		fmt.Fprintf(b, "  %s\n", s.dim("#   "+line))
 	}
+	if c.Reload != nil {
+		fmt.Fprintf(b, "  %s\n", s.dim("#   "+reloadText(*c.Reload)))
+	}
 	for _, o := range c.Leftovers {
 		fmt.Fprintf(b, "  %s\n", s.dim(fmt.Sprintf("#   generation %d is left over and will be deleted (%s)", o.Gen, o.Lifecycle)))
 	}
@@ -142,6 +145,18 @@ func (e entry) write(b *strings.Builder, p engine.Plan, s Style) {
 		writeBody(b, c, s)
 	}
 	b.WriteByte('\n')
+}
+
+// reloadText says how a replica takes over its new files.
+func reloadText(r engine.Reload) string {
+	switch what := r.String(); {
+	case r.Restart:
+		return "it restarts for its new files"
+	case what == "":
+		return "nothing is done for its new files but to put them there"
+	default:
+		return "for its new files: " + what
+	}
 }
 
 // verdict says in words what happens.

@@ -50,6 +50,7 @@ type JSONChange struct {
 	Hold         string          `json:"hold,omitempty"`
 	Changed      []string        `json:"changed,omitempty"`
 	Replace      []string        `json:"replace,omitempty"`
+	Reload       *string         `json:"reload,omitempty"`        // how a replica takes over its new files
 	Before       json.RawMessage `json:"before"`                  // null for a new one
 	After        json.RawMessage `json:"after"`                   // null for one that goes
 	AfterUnknown []string        `json:"after_unknown,omitempty"` // attributes known after apply
@@ -123,6 +124,10 @@ func changeJSON(c engine.Change) JSONChange {
 		Address: c.Address.String(), Kind: string(c.Address.Kind), Action: c.Action.String(), CreateFirst: c.CreateFirst,
 		Phase: c.Phase.String(), Provider: c.Provider, Why: c.Why, Hold: c.Hold, Changed: c.Changed, Replace: c.ReplacePaths,
 		Before: json.RawMessage("null"), After: json.RawMessage("null"), Sensitive: c.Sensitive, Leftovers: len(c.Leftovers),
+	}
+	if c.Reload != nil {
+		text := c.Reload.String()
+		j.Reload = &text
 	}
 	if c.Prior != nil {
 		j.Sensitive = merged(c.Sensitive, c.Prior.Sensitive)

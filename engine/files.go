@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Reload is what makes changed files take effect in a replica that runs.
+type Reload struct {
+	Restart bool // which makes the rest needless
+	Signals []string
+	Execs   [][]string
+}
+
+// String says it as an operator reads it: "restart", "SIGHUP, nginx -s reload", or
+// "" if nothing is to be done.
+func (r Reload) String() string {
+	if r.Restart {
+		return "restart"
+	}
+	parts := slices.Clone(r.Signals)
+	for _, argv := range r.Execs {
+		parts = append(parts, strings.Join(argv, " "))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// ReloadOf compares the files of a replica with those that it is to have: what is
+// to be done when the new ones are in, and whether that is possible without a new
+// replica at all.
+func ReloadOf(was, want []File) (r Reload, possible bool) {
+	for _, f := range was {
+		if !slices.ContainsFunc(want, func(w File) bool { return w.Path == f.Path }) {
+			return r, false
+		}
+	}
+	for _, f := range ChangedFiles(was, want) {
+		switch f.OnChange {
+		case "restart":
+			r.Restart = true
+		case "signal":
+			if !slices.Contains(r.Signals, f.Signal) {
+				r.Signals = append(r.Signals, f.Signal)
+			}
+		case "exec":
+			if !slices.ContainsFunc(r.Execs, func(argv []string) bool { return slices.Equal(argv, f.Exec) }) {
+				r.Execs = append(r.Execs, f.Exec)
+			}
+		case "none":
+		default:
+			return r, false
+		}
+	}
+	return r, true
+}
+
+// ChangedFiles returns those files that are new or other than they were.
+func ChangedFiles(was, want []File) []File {
+	var changed []File
+	for _, f := range want {
+		i := slices.IndexFunc(was, func(w File) bool { return w.Path == f.Path })
+		if i < 0 || was[i].Content != f.Content || was[i].Mode != f.Mode {
+			changed = append(changed, f)
+		}
+	}
+	return changed
+}
+
+// FilesInPlace takes the files of a replica off the reasons for a new one, if they
+// say how they can change without. It is for providers that can put them there.
+func FilesInPlace(p Proposal) Proposal {
+	if p.Prior == nil || !slices.Contains(p.ReplacePaths, "file") {
+		return p
+	}
+	if _, possible := PlannedReload(p.Prior.Value, p.Want); possible {
+		p.ReplacePaths = slices.DeleteFunc(slices.Clone(p.ReplacePaths), func(name string) bool { return name == "file" })
+	}
+	return p
+}
+
+// PlannedReload is ReloadOf of two values of a replica. A content that is not
+// known yet counts as changed.
+func PlannedReload(was, want cty.Value) (Reload, bool) {
+	files := MustDecode[Replica](want).Files
+	list := want.GetAttr("file")
+	for i := range files {
+		if !list.Index(cty.NumberIntVal(int64(i))).GetAttr("content").IsKnown() {
+			files[i].Content = "\x00" // which no file of a container has
+		}
+	}
+	return ReloadOf(MustDecode[Replica](was).Files, files)
+}
