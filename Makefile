@@ -4,7 +4,7 @@
 # make live   the tests that need such an engine, all of them: kill -9 at every point
 # make build  bin/flowctl and bin/flowctl-demo
 # make energy what the images of examples/smart-energy.hcl are made of
-# make bench  the figures of docs/benchmarks.md, on this machine
+# make bench  the figures of docs/benchmarks.md, on this machine; bench-docker those with containers
 
 GO      ?= go
 SPEC    ?= examples/two-tier.hcl
@@ -74,6 +74,12 @@ fmt:
 
 bench: build
 	$(GO) run ./bench
+
+# Containers, in hack/lab, beside docker-compose if that is there or may be installed.
+.PHONY: bench-docker
+bench-docker: build
+	hack/setup docker-compose
+	hack/lab $(GO) run ./bench -only containers
 
 docs:
 	$(GO) test ./internal/docs -update

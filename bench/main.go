@@ -1,8 +1,9 @@
 // Command bench prints figures of flowctl on this machine: how long plans and
 // applies of large flows take and how much memory, what one durable task costs,
-// and what the data plane takes of the processor. Beside them stand Terraform
-// (with its built-in terraform_data, which makes nothing either) and HAProxy,
-// where these are installed, as ratios of the same run: machines differ, and a
+// what the data plane takes of the processor, and how fast containers are made.
+// Beside them stand Terraform (with its built-in terraform_data, which makes
+// nothing either), HAProxy, docker-compose and bare calls of the container engine,
+// where these are there, as ratios of the same run: machines differ, and a
 // busy one differs from itself.
 //
 // Build bin/flowctl and bin/flowctl-demo first; make bench does.
@@ -40,6 +41,7 @@ var sections = []struct {
 }{
 	{"flows", (*bench).flows},
 	{"frontend", (*bench).frontend},
+	{"containers", (*bench).containers},
 	{"walk", (*bench).walk},
 	{"durable", (*bench).durable},
 }

@@ -75,7 +75,7 @@ var rooms = map[string]room{
 	"internal/docs":         {ours: []string{"engine", "spec", "providers/*", "providers"}, foreign: cty},
 	"examples/demo":         {foreign: []string{"github.com/prometheus/client_golang"}},
 	"examples/smart-energy": {foreign: []string{"github.com/nats-io/nats.go", "golang.org/x/sync/errgroup"}},
-	"bench":                 {ours: []string{"*"}, foreign: cty},
+	"bench":                 {ours: []string{"*"}, foreign: append([]string{"github.com/docker/docker"}, cty...)},
 	"internal/dockerlab":    {},
 }
 

@@ -50,6 +50,8 @@ func (dm *daemon) fault(act string, err error) error {
 		return providers.Passing(said)
 	case has("failed to remove root filesystem", "unable to remove filesystem"):
 		return providers.Passing(advise("The engine was ended while it removed the container, or something still uses its files: if it does not go away, restart the engine"))
+	case has("has active endpoints"): // a busy engine is late to let those go whose containers it has removed
+		return providers.Passing(advise("Remove what is on the network, or disconnect it: 'docker network inspect' shows that"))
 	case has("pool overlaps", "could not find an available", "non-overlapping"):
 		return providers.Permanent(advise("Give the network another cidr, or remove networks that nobody uses: 'docker network ls'"))
 	case has("exec format error", "does not match the specified platform"):
