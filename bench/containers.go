@@ -197,7 +197,13 @@ func clear(ctx context.Context, engine *client.Client) error {
 	err = each(len(list), func(n int) error {
 		return engine.ContainerRemove(ctx, list[n].ID, container.RemoveOptions{Force: true})
 	})
-	return errors.Join(err, engine.NetworkRemove(ctx, "limit"))
+	for range 50 { // a busy engine is late to let go
+		if gone := engine.NetworkRemove(ctx, "limit"); gone == nil || err != nil {
+			return errors.Join(err, gone)
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return errors.New("the network is still in use")
 }
 
 // each calls do for 0 to n-1, some at a time.

@@ -16,6 +16,10 @@ func (d *Docker) checkReplica(_ context.Context, a engine.Address, want engine.R
 	fault := func(summary, format string, args ...any) {
 		diags = append(diags, engine.Diagnostic{Summary: summary, Address: a, Detail: fmt.Sprintf(format, args...)})
 	}
+	warn := func(summary, format string, args ...any) {
+		fault(summary, format, args...)
+		diags[len(diags)-1].Severity = engine.Warning
+	}
 	if h := want.Health; h != nil && (h.HTTP != "" || h.TCP) && want.Port == 0 {
 		fault("Health check without a port", "%s is to be checked over the network, but has no port. Write port = N, the one that the program listens on in its container, or use health.exec.", a.Group())
 	}
@@ -26,8 +30,8 @@ func (d *Docker) checkReplica(_ context.Context, a engine.Address, want engine.R
 		if _, err := fileMode(f.Mode); err != nil {
 			fault("Invalid file mode", "%s has a file %s, whose %s.", a.Group(), f.Path, err)
 		}
-		if want.ReadOnly {
-			fault("File in a container that cannot be written to", "%s has read_only = true, and the engine puts no files into such containers. Build %s into the image, or remove read_only.", a.Group(), f.Path)
+		if want.ReadOnly && f.OnChange != "" && f.OnChange != "replace" {
+			warn("File that cannot change in place", "%s has read_only = true, so its replicas are replaced when %s changes, whatever on_change says.", a.Group(), f.Path)
 		}
 	}
 	for _, v := range want.Volumes {
@@ -59,7 +63,9 @@ func refineReplica(p engine.Proposal) engine.Proposal {
 		}
 		return r.Stop.Signal
 	}
-	p = engine.FilesInPlace(p)
+	if !shelved(was) && !shelved(want) { // what is bound stays what it was
+		p = engine.FilesInPlace(p)
+	}
 	own := func(r engine.Replica) string { return fmt.Sprint(healthcheck(r.Health)) }
 	replace := func(name string) {
 		if slices.Contains(p.Changed, name) && !slices.Contains(p.ReplacePaths, name) {

@@ -190,18 +190,22 @@ func (b *blueprint) publish(ip string, port, hostPort int) {
 	b.host.PortBindings = nat.PortMap{p: {{HostIP: ip, HostPort: strconv.Itoa(hostPort)}}}
 }
 
-// archive packs the files that the spec puts into a container. They belong to the
-// user that it runs as, as far as that is told by number.
+// archive packs the files that the spec puts into a container, for its root or, by
+// number, for its shelf. They belong to the user that it runs as, as far as that is
+// told by number.
 func archive(want engine.Replica) (*bytes.Buffer, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	uid, gid := owner(want.User)
-	for _, f := range want.Files {
+	for i, f := range want.Files {
 		mode, err := fileMode(f.Mode)
 		if err != nil {
 			return nil, err
 		}
 		h := &tar.Header{Name: strings.TrimPrefix(path.Clean(f.Path), "/"), Mode: mode, Size: int64(len(f.Content)), Typeflag: tar.TypeReg, Uid: uid, Gid: gid}
+		if shelved(want) {
+			h.Name = strconv.Itoa(i)
+		}
 		if err := w.WriteHeader(h); err != nil {
 			return nil, err
 		}

@@ -89,7 +89,7 @@ func (d *Docker) Clean(ctx context.Context, all bool) error {
 	for _, n := range notes {
 		dm, err := d.daemon(n.Engine)
 		if err == nil {
-			err = d.sweepImages(ctx, dm)
+			err = errors.Join(d.sweepImages(ctx, dm), d.sweepShelves(ctx, dm))
 		}
 		if err == nil && all {
 			r := providers.Ref{Address: n.Host}

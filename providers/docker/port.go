@@ -36,6 +36,11 @@ func candidatePort(name string, n int) int {
 // launch creates and starts a replica's container, at a port that is free.
 func (d *Docker) launch(ctx context.Context, dm *daemon, r providers.Ref, want engine.Replica) error {
 	b := d.draw(dm, r, want)
+	if shelved(want) {
+		if err := d.shelve(ctx, dm, r, want, &b); err != nil {
+			return err
+		}
+	}
 	ip := "0.0.0.0"
 	if dm.local {
 		ip = "127.0.0.1"
@@ -85,6 +90,9 @@ func (d *Docker) create(ctx context.Context, dm *daemon, r providers.Ref, want e
 			return dm.fault("make container "+b.name, err)
 		}
 		break
+	}
+	if shelved(want) {
+		return nil
 	}
 	return d.putFiles(ctx, dm, b.name, want, want.Files)
 }

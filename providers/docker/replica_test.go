@@ -125,10 +125,21 @@ func TestReadOnlyRoot(t *testing.T) {
 		t.Errorf("write to /: %q %d", out, status)
 	}
 	l.expect(t, o, "", "write", "/tmp/x", "y")
-	r.Files = []engine.File{{Path: "/x", Content: "y"}}
-	if ds := l.Check(t.Context(), function(0), want(engine.KindFunction, r), nil); !ds.HasErrors() {
-		t.Error("a file in a read-only container is not refused")
+
+	r.Files = []engine.File{{Path: "/x", Content: "y"}, {Path: "/a:b"}, {Path: "/deep/er/secret", Content: "s", Mode: "0600"}}
+	r.User = "65534:65533"
+	with := l.make(t, function(1), r)
+	l.expect(t, with, "-rw-r--r-- y", "cat", "/x")
+	l.expect(t, with, "-rw------- s", "cat", "/deep/er/secret")
+	for _, path := range []string{"/x", "/deep/er/other", "/run/flowctl.files/0", "/run/flowctl.files/other"} {
+		if out, status := l.inside(t, with, "", "write", path, "z"); status == 0 {
+			t.Errorf("write to %s: %q", path, out)
+		}
 	}
+	if err := l.engine.ContainerRestart(t.Context(), with.ID(), container.StopOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	l.expect(t, with, "-rw-r--r-- y", "cat", "/x")
 }
 
 func TestLogs(t *testing.T) {
