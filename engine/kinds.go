@@ -214,12 +214,6 @@ type Function struct {
 	Replica
 }
 
-// UpdatePolicy limits what a rolling replacement may do at once.
-type UpdatePolicy struct {
-	MaxSurge       int `flow:"max_surge" min:"0" max:"1000" default:"1" doc:"How many replicas more than wanted may run, where the machines have room: the new one starts before the old one leaves."`
-	MaxUnavailable int `flow:"max_unavailable" min:"0" max:"1000" default:"1" doc:"How many replicas fewer than wanted may run while there is no room for a surge."`
-}
-
 // MachineBlock is a vm block: a group of machines.
 type MachineBlock struct {
 	Count int `flow:"count,meta" min:"0" max:"1000000" default:"1" doc:"How many machines. Not with a scaling block, which owns the number."`

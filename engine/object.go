@@ -51,6 +51,7 @@ type Object struct {
 	Needs     []Address // the groups and resources that it was made to depend on
 	Operation string    // the journal's id of the operation that made or last changed it
 	Lifecycle Lifecycle
+	Kept      time.Time // until when it is kept, without requests, for a rollback; zero if it is not
 }
 
 // Key identifies an object.
@@ -100,6 +101,7 @@ type Observation struct {
 	Object   Object
 	Presence Presence
 	Why      string // for the operator: "process exited with status 1"; "" if Present
+	Detour   string // of a backend: why it does not get requests like the others: "it stands by"
 }
 
 // Snapshot is all that state remembers, at one serial.
@@ -112,6 +114,7 @@ type Snapshot struct {
 	Providers []Setting // the provider settings of the last apply, for destroying without a spec
 	SpecPath  string    // the spec that was applied last
 	Sizes     []HandSize
+	Revisions []Revision // of the functions, by function and number
 }
 
 // HandSize is the size of a group as an operator set it by hand. It holds for as
@@ -147,18 +150,23 @@ func (s *Snapshot) Sort() {
 }
 
 // Current picks, of all objects of one resource sorted by generation, the one
-// that stands for it: the newest that is not tainted, or else the newest. The
-// others are leftovers. It returns nil for no objects.
+// that stands for it: the newest that is neither tainted nor kept for a rollback,
+// or else the newest. The others are leftovers. It returns nil for no objects.
 func Current(objects []Object) (current *Object, leftovers []Object) {
-	if len(objects) == 0 {
-		return nil, nil
-	}
 	at := len(objects) - 1
 	for i := at; i >= 0; i-- {
-		if objects[i].Lifecycle != Tainted {
+		if objects[i].Lifecycle != Tainted && objects[i].Kept.IsZero() {
 			at = i
 			break
 		}
+	}
+	return Pick(objects, at)
+}
+
+// Pick parts one of the objects of a resource from its leftovers.
+func Pick(objects []Object, at int) (current *Object, leftovers []Object) {
+	if len(objects) == 0 {
+		return nil, nil
 	}
 	for i, o := range objects {
 		if i != at {

@@ -73,6 +73,7 @@ type Change struct {
 	Planned   cty.Value // unmarked; unknown where apply will tell; cty.NilVal when deleted
 	Sensitive []string  // as in Object
 	Leftovers []Object  // other objects of the resource, to be deleted
+	Kept      []Object  // others that stay, for a rollback
 	Gen       int       // of the object that this change makes or keeps
 
 	Changed      []string // attributes that differ, sorted
@@ -89,6 +90,7 @@ type Change struct {
 	Window   int     // Replace or Restart of a replica: how many of its group may be under way at once
 	Reload   *Reload // Update of a replica whose files change: how it takes them over
 	Noted    bool    // it is recorded only: the provider has nothing to do
+	Standby  bool    // of a backend that is made or changed: it gets no requests until its rollout says so
 	Source   Range
 }
 
@@ -104,6 +106,7 @@ type Plan struct {
 	Outputs  []OutputChange
 	Placings []Placing   // where replicas go, sorted by address
 	Sizes    []GroupSize // sizes that the spec does not say: autoscaled, or set by hand
+	Rollouts []Rollout   // sorted by function
 }
 
 // Placing tells where a replica goes, and where it was.

@@ -29,5 +29,6 @@ type TaskRecord struct {
 type Result struct {
 	Object    *Object // what exists now; nil if nothing does
 	Unchanged bool    // nothing had to be done
+	Note      string  // what it found out: "12 requests only"
 	Unknown   bool    // with an error: nobody could say what exists
 }

@@ -18,6 +18,9 @@ const (
 	OpSuspend
 	OpResume
 	OpRestart
+	OpShift // gives a percentage of a frontend's requests to the new replicas of a function
+	OpJudge // waits, and judges the new replicas by what the frontends count
+	OpKeep  // records that an object is kept for a rollback
 )
 
 func (o Op) String() string {
@@ -38,6 +41,12 @@ func (o Op) String() string {
 		return "resume"
 	case OpRestart:
 		return "restart"
+	case OpShift:
+		return "shift"
+	case OpJudge:
+		return "judge"
+	case OpKeep:
+		return "keep"
 	default:
 		panic(fmt.Sprintf("bug: operation %d", int(o)))
 	}
@@ -45,7 +54,7 @@ func (o Op) String() string {
 
 // ParseOp is the inverse of Op.String.
 func ParseOp(s string) (Op, bool) {
-	for o := OpCreate; o <= OpRestart; o++ {
+	for o := OpCreate; o <= OpKeep; o++ {
 		if o.String() == s {
 			return o, true
 		}
@@ -54,12 +63,14 @@ func ParseOp(s string) (Op, bool) {
 }
 
 // Step is one node of a run's DAG. Steps are held in a slice in topological
-// order; ID is the place in it, and Needs holds IDs smaller than ID.
+// order; ID is the place in it, and Needs holds IDs smaller than ID. The address
+// of a shift is that of a function's backends behind a frontend ("backend.www/web"),
+// that of a judgement the function's.
 type Step struct {
 	ID       int
 	Op       Op
 	Address  Address
-	Gen      int
+	Gen      int // of a shift or a judgement: the percentage that the new replicas get
 	Phase    Phase
 	Provider string // "" for a step that calls none, and so takes nobody's place
 	Needs    []int
@@ -68,7 +79,26 @@ type Step struct {
 }
 
 // Name returns the step as an operator reads it: "create function.web[0]".
-func (s Step) Name() string { return s.Op.String() + " " + s.Address.String() }
+func (s Step) Name() string {
+	switch s.Op {
+	case OpShift:
+		return fmt.Sprintf("shift %s to %d %%", s.Address, s.Gen)
+	case OpJudge:
+		return fmt.Sprintf("judge %s at %d %%", s.Address, s.Gen)
+	default:
+		return s.Op.String() + " " + s.Address.String()
+	}
+}
+
+// Touches reports whether a step does something to an object.
+func (o Op) Touches() bool {
+	switch o {
+	case OpGate, OpShift, OpJudge, OpKeep:
+		return false
+	default:
+		return true
+	}
+}
 
 // StepState is how far a step has come.
 type StepState int

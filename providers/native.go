@@ -13,6 +13,7 @@ type Ref struct {
 	Address   engine.Address
 	Gen       int
 	Operation string // "" when it is only looked for
+	Standby   bool   // as in Call
 }
 
 // Key returns the object's key.
@@ -38,6 +39,7 @@ type Resource interface {
 type Status struct {
 	Presence engine.Presence
 	Why      string
+	Detour   string // as in engine.Observation
 }
 
 // Of holds the typed functions of one kind, whose values decode into T. Check
@@ -62,14 +64,14 @@ func (k Of[T]) read(ctx context.Context, o engine.Object) (engine.Observation, e
 	if err != nil {
 		return engine.Observation{}, fmt.Errorf("read %s: %w", o.Address, err)
 	}
-	got, status, err := k.ReadFn(ctx, Ref{o.Address, o.Gen, ""}, known)
+	got, status, err := k.ReadFn(ctx, Ref{Address: o.Address, Gen: o.Gen}, known)
 	if err != nil {
 		return engine.Observation{Object: o, Presence: engine.Unreachable, Why: err.Error()}, fmt.Errorf("read %s: %w", o.Address, err)
 	}
 	if status.Presence != engine.Gone {
 		o.Value = merge(o.Value, got)
 	}
-	return engine.Observation{Object: o, Presence: status.Presence, Why: status.Why}, nil
+	return engine.Observation{Object: o, Presence: status.Presence, Why: status.Why, Detour: status.Detour}, nil
 }
 
 func (k Of[T]) apply(ctx context.Context, c Call) (engine.Object, error) {
@@ -86,7 +88,7 @@ func (k Of[T]) apply(ctx context.Context, c Call) (engine.Object, error) {
 		}
 		prior = &p
 	}
-	got, made, err := k.ApplyFn(ctx, Ref{c.Address, c.Gen, c.Operation}, want, prior)
+	got, made, err := k.ApplyFn(ctx, Ref{c.Address, c.Gen, c.Operation, c.Standby}, want, prior)
 	if err != nil && !made {
 		return none, err
 	}
@@ -98,7 +100,7 @@ func (k Of[T]) delete(ctx context.Context, o engine.Object, operation string) er
 	if err != nil {
 		return err
 	}
-	return k.DeleteFn(ctx, Ref{o.Address, o.Gen, operation}, known)
+	return k.DeleteFn(ctx, Ref{Address: o.Address, Gen: o.Gen, Operation: operation}, known)
 }
 
 func (k Of[T]) check(ctx context.Context, a engine.Address, want cty.Value, prior *engine.Object) engine.Diagnostics {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
@@ -32,6 +34,7 @@ type Call struct {
 	Gen       int
 	Want      cty.Value      // computed attributes unknown on create, as they were on update
 	Prior     *engine.Object // nil on create
+	Standby   bool           // of a backend: it joins without getting requests, until a Shift says so
 }
 
 // Object returns the object that the call makes, with a given value.
@@ -188,6 +191,75 @@ type Event struct {
 	Address engine.Address
 	Gen     int
 	What    string // "died", "started", "removed", "paused", "unhealthy", …: for a reader
+}
+
+// Shifter moves the requests of a frontend between its backends, and counts what
+// came of them.
+type Shifter interface {
+	// Shift gives backends their shares of the requests, all at one instant: 100
+	// is the same as all others have, 0 is none for now, and what is between is
+	// the percentage that all with that share get together. Backends that are not
+	// there are passed over.
+	Shift(ctx context.Context, frontend engine.Address, shares map[engine.Key]int) error
+	// Tally reads what became of the requests to some backends. The counts only
+	// grow, but start anew with the data plane.
+	Tally(ctx context.Context, frontend engine.Address, backends []engine.Key) (Tally, error)
+}
+
+// Tally is what became of requests to backends.
+type Tally struct {
+	Began    time.Time                // since when the counts are
+	Answered uint64                   // requests that are over, failed ones included
+	Failed   uint64                   // answered with a status from 500, or not at all
+	Latency  map[time.Duration]uint64 // answers by how long they took
+	Out      map[engine.Key]string    // backends that get no requests because they do not work: why
+}
+
+// Since returns what was counted after an earlier tally of the same backends.
+func (t Tally) Since(before Tally) Tally {
+	if !t.Began.Equal(before.Began) {
+		return t
+	}
+	d := Tally{Began: t.Began, Answered: t.Answered - before.Answered, Failed: t.Failed - before.Failed, Latency: map[time.Duration]uint64{}, Out: t.Out}
+	for took, n := range t.Latency {
+		if n -= before.Latency[took]; n > 0 {
+			d.Latency[took] = n
+		}
+	}
+	return d
+}
+
+// Add adds another's counts.
+func (t *Tally) Add(o Tally) {
+	t.Answered += o.Answered
+	t.Failed += o.Failed
+	if t.Latency == nil {
+		t.Latency = map[time.Duration]uint64{}
+	}
+	for took, n := range o.Latency {
+		t.Latency[took] += n
+	}
+	if t.Out == nil {
+		t.Out = map[engine.Key]string{}
+	}
+	maps.Copy(t.Out, o.Out)
+}
+
+// P95 is the 95th percentile of the latencies; 0 for none.
+func (t Tally) P95() time.Duration {
+	total := uint64(0)
+	for _, n := range t.Latency {
+		total += n
+	}
+	rank := (total*95 + 99) / 100
+	for _, took := range slices.Sorted(maps.Keys(t.Latency)) {
+		if n := t.Latency[took]; rank > n {
+			rank -= n
+		} else {
+			return took
+		}
+	}
+	return 0
 }
 
 // Closer ends what a provider holds open.

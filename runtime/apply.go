@@ -24,6 +24,7 @@ type Options struct {
 	Limits  exec.Limits
 	Begin   func(run int64, steps []engine.Step) // before the first step
 	Observe func(engine.Event)
+	Back    func(to []engine.Revision, p engine.Plan) // before functions go back to revisions that are good
 }
 
 // Outcome is how an apply ended.
@@ -32,12 +33,32 @@ type Outcome struct {
 	Report  exec.Report
 	Steps   []engine.Step
 	Outputs map[string]engine.OutputValue
+	Back    *Back // nil if nothing had to go back
 }
 
 // Apply carries out a plan under a lease. When ctx ends, nothing new begins and
 // what runs is awaited; when hard ends, that is cancelled, too. The error is of
-// the machinery; failed steps are in the report.
+// the machinery; failed steps are in the report. Functions whose new revision turns
+// out not to be good go back to the last good one.
 func (f *Flow) Apply(ctx, hard context.Context, l *state.Lease, p Planned, o Options) (Outcome, error) {
+	out, err := f.applyOnce(ctx, hard, l, p, o, len(p.Request.Pins) > 0)
+	unfit, _ := unfitOf(out.Report)
+	if err != nil || len(unfit) == 0 || ctx.Err() != nil || len(p.Request.Pins) > 0 {
+		return out, err
+	}
+	now, err := f.Store.Snapshot(hard)
+	if err != nil {
+		return out, err
+	}
+	if to := newRevisions(now.Revisions, out.Run.ID, f.Now()).targets(p, unfit); len(to) > 0 {
+		out.Back = f.goBack(ctx, hard, l, p, to, o)
+	}
+	return out, nil
+}
+
+// applyOnce carries out one plan. byHand tells that it goes back to a revision that
+// the operator asked for.
+func (f *Flow) applyOnce(ctx, hard context.Context, l *state.Lease, p Planned, o Options, byHand bool) (Outcome, error) {
 	out := Outcome{Outputs: p.Snapshot.Outputs}
 	now, err := f.Store.Snapshot(hard)
 	if err != nil {
@@ -55,13 +76,37 @@ func (f *Flow) Apply(ctx, hard context.Context, l *state.Lease, p Planned, o Opt
 			return out, err
 		}
 	}
-	runner := tasks.NewRunner(p.Plan, f.Providers)
+	runner := tasks.NewRunner(p.Plan, f.Providers, f.Now)
 	if len(steps) > 0 {
 		if err := f.run(ctx, hard, l, p, o, runner, steps, &out); err != nil {
 			return out, err
 		}
 	}
-	return out, f.conclude(hard, l, p, o, runner, &out)
+	if err := f.conclude(hard, l, p, o, runner, &out); err != nil {
+		return out, err
+	}
+	return out, f.revise(hard, l, p, runner, out, byHand)
+}
+
+// revise records what became of the functions' revisions.
+func (f *Flow) revise(hard context.Context, l *state.Lease, p Planned, runner *tasks.Runner, out Outcome, byHand bool) error {
+	if p.Plan.Destroy {
+		return nil
+	}
+	rs := newRevisions(p.Snapshot.Revisions, out.Run.ID, f.Now())
+	unfit, why := unfitOf(out.Report)
+	for i, u := range unfit {
+		if !u.Unjudged {
+			rs.condemn(u.Function, engine.Object{Value: u.Value, Sensitive: u.Sensitive}, why[i])
+		}
+	}
+	rs.review(p.Plan, out, runner.Object, byHand)
+	if !rs.changed(p.Snapshot.Revisions) {
+		return nil
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(hard), 10*time.Second)
+	defer cancel()
+	return f.Store.Revise(end, l, rs.all)
 }
 
 // adjustment is what the state must learn before anything is changed: what was

@@ -24,6 +24,7 @@ type Store interface {
 	BeginRun(ctx context.Context, l *state.Lease, r engine.RunInfo) (int64, error)
 	EndRun(ctx context.Context, l *state.Lease, r engine.RunInfo) error
 	Conclude(ctx context.Context, l *state.Lease, c state.Concluded) error
+	Revise(ctx context.Context, l *state.Lease, all []engine.Revision) error
 }
 
 var _ Store = (*state.Store)(nil)
@@ -49,6 +50,8 @@ type Request struct {
 	Replace     []engine.Address
 	Sizes       map[engine.Address]int // ordered by the loop
 	Hands       map[engine.Address]int // ordered by hand; SpecSize gives one back to the spec
+	Pins        []engine.Pin           // functions that go back to a revision
+	Now         time.Time              // as in plan.Input; the flow's own, if zero
 	NoRefresh   bool                   // take what is recorded for what is there
 	Parallelism int                    // of reading; 0 means DefaultParallelism
 }
@@ -71,6 +74,9 @@ type Planned struct {
 // Plan observes the world and computes what must change. With errors among the
 // findings the plan must not be applied.
 func (f *Flow) Plan(ctx context.Context, r Request) (Planned, engine.Diagnostics, error) {
+	if r.Now.IsZero() {
+		r.Now = f.Now()
+	}
 	p := Planned{Request: r}
 	if f.Store != nil {
 		var err error
@@ -87,7 +93,7 @@ func (f *Flow) Plan(ctx context.Context, r Request) (Planned, engine.Diagnostics
 
 // Values returns what resources are before a plan is carried out, for evaluating
 // expressions.
-func (f *Flow) Values(p Planned) engine.Values { return tasks.NewRunner(p.Plan, f.Providers) }
+func (f *Flow) Values(p Planned) engine.Values { return tasks.NewRunner(p.Plan, f.Providers, f.Now) }
 
 // observe finds out what there is: first what interrupted runs left, then
 // everything that is recorded.
@@ -137,7 +143,7 @@ func (f *Flow) recompute(ctx context.Context, p *Planned) engine.Diagnostics {
 	var diags engine.Diagnostics
 	p.Plan, diags = plan.Compute(plan.Input{
 		Desired: p.Request.Desired, Recorded: recorded, Observed: p.Found.Observed, Destroy: p.Request.Destroy,
-		Targets: p.Request.Targets, Replace: p.Request.Replace, Sizes: p.Request.Sizes,
+		Targets: p.Request.Targets, Replace: p.Request.Replace, Sizes: p.Request.Sizes, Pins: p.Request.Pins, Now: p.Request.Now,
 		Refine: func(provider string, pr engine.Proposal) engine.Proposal { return f.refine(ctx, provider, pr) },
 	})
 	return diags

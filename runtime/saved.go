@@ -51,6 +51,7 @@ type savedObject struct {
 	Needs     []engine.Address `json:"needs,omitempty"`
 	Operation string           `json:"operation,omitempty"`
 	Lifecycle engine.Lifecycle `json:"lifecycle"`
+	Kept      time.Time        `json:"kept,omitzero"`
 }
 
 type savedSight struct {
@@ -61,14 +62,14 @@ type savedSight struct {
 
 func saveObject(o engine.Object) (savedObject, error) {
 	v, err := engine.MarshalValue(o.Value)
-	return savedObject{o.Address, o.Gen, o.Provider, v, o.Sensitive, o.Private, o.Needs, o.Operation, o.Lifecycle}, err
+	return savedObject{o.Address, o.Gen, o.Provider, v, o.Sensitive, o.Private, o.Needs, o.Operation, o.Lifecycle, o.Kept}, err
 }
 
 func (s savedObject) object() (engine.Object, error) {
 	v, err := engine.UnmarshalValue(s.Address.Kind, s.Value)
 	return engine.Object{
 		Address: s.Address, Gen: s.Gen, Provider: s.Provider, Value: v, Sensitive: s.Sensitive, Private: s.Private,
-		Needs: s.Needs, Operation: s.Operation, Lifecycle: s.Lifecycle,
+		Needs: s.Needs, Operation: s.Operation, Lifecycle: s.Lifecycle, Kept: s.Kept,
 	}, err
 }
 
@@ -76,7 +77,7 @@ func (s savedObject) object() (engine.Object, error) {
 // read it again; view is what shows the plan without making it again.
 func Save(p Planned, bundle, view json.RawMessage, version string, now time.Time) ([]byte, error) {
 	s := SavedPlan{
-		Format: savedFormat, Version: version, Made: now.UTC(), Flow: p.Plan.Flow, Bundle: bundle,
+		Format: savedFormat, Version: version, Made: p.Request.Now.UTC(), Flow: p.Plan.Flow, Bundle: bundle,
 		Lineage: p.Plan.Lineage, Serial: p.Plan.Serial, Destroy: p.Request.Destroy,
 		Targets: p.Request.Targets, Replace: p.Request.Replace, Resolve: p.Found.Resolved,
 		Digest: Digest(p.Plan), View: view,
@@ -127,7 +128,7 @@ func ReadSaved(content []byte) (SavedPlan, error) {
 // Restore makes the saved plan again from the state as it is now, and wraps
 // ErrStale when that is not the same plan any more.
 func (f *Flow) Restore(ctx context.Context, s SavedPlan, desired engine.Desired) (Planned, engine.Diagnostics, error) {
-	p := Planned{Request: Request{Desired: desired, Destroy: s.Destroy, Targets: s.Targets, Replace: s.Replace}}
+	p := Planned{Request: Request{Desired: desired, Destroy: s.Destroy, Targets: s.Targets, Replace: s.Replace, Now: s.Made}}
 	p.Found = tasks.Found{Observed: map[engine.Key]engine.Observation{}, Resolved: s.Resolve}
 	if f.Store != nil {
 		var err error
@@ -176,6 +177,9 @@ func Digest(p engine.Plan) string {
 		for _, n := range c.Needs {
 			fmt.Fprintf(&b, "\tneeds %s %d\n", n.Target, n.Kind)
 		}
+	}
+	for _, r := range p.Rollouts {
+		fmt.Fprintf(&b, "rollout %v\n", r)
 	}
 	for _, o := range p.Outputs {
 		fmt.Fprintf(&b, "output %s %s\n", o.Name, text(o.After))

@@ -18,6 +18,7 @@ func (l *loader) check() {
 	l.checkProtocols()
 	l.checkIndexes()
 	l.checkMeasured()
+	l.checkCanaries()
 	for _, f := range l.desired.Functions {
 		l.checkFits(f)
 	}
@@ -83,8 +84,8 @@ func (i *instance) homeOf() engine.Address {
 // checkFunction looks at what one function says about itself.
 func (l *loader) checkFunction(inst *instance, f engine.Function, value cty.Value) {
 	b := inst.block
-	if f.Update != nil && f.Update.MaxSurge == 0 && f.Update.MaxUnavailable == 0 && inst.sound() {
-		l.faultOf(inst, b.nested("update"), "Update that cannot move", fmt.Sprintf("%s allows neither a replica more nor one fewer than wanted while it is updated, so no replica could ever be replaced. Set max_surge or max_unavailable to 1 or more.", inst.addr))
+	if f.Update != nil {
+		l.checkUpdate(inst, *f.Update)
 	}
 	if len(f.On) == 0 && inst.sound() {
 		l.faultOf(inst, b.attribute("on"), "Function without machines", fmt.Sprintf("%s has no machine to run on. Write on = vm.NAME.", inst.addr))

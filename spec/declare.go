@@ -252,7 +252,7 @@ func (l *loader) addMachines(inst *instance, m engine.MachineGroup) {
 
 func (l *loader) declareFunction(inst *instance, decl *engine.Decl, value cty.Value) {
 	f := metaOf[engine.Function](l, inst)
-	decl.Roll = engine.UpdatePolicy{MaxSurge: 1, MaxUnavailable: 1}
+	decl.Roll = engine.DefaultUpdate
 	if f.Update != nil {
 		decl.Roll = *f.Update
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -148,7 +149,7 @@ func declFacts(b *strings.Builder, d engine.Decl, w world) {
 	if d.Timeouts != (engine.Timeouts{}) {
 		fmt.Fprintf(b, ", timeouts %s %s %s", d.Timeouts.Create, d.Timeouts.Update, d.Timeouts.Delete)
 	}
-	if usual := (engine.UpdatePolicy{MaxSurge: 1, MaxUnavailable: 1}); d.Address.Kind == engine.KindFunction && d.Roll != usual {
+	if d.Address.Kind == engine.KindFunction && !reflect.DeepEqual(d.Roll, engine.DefaultUpdate) {
 		fmt.Fprintf(b, ", rolls %+v", d.Roll)
 	}
 	evaluations(b, d.Config, w)

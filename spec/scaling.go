@@ -153,12 +153,7 @@ func (l *loader) checkMetric(inst *instance, where hcl.Range, m engine.Metric, v
 // checkMeasured finds metrics that nothing measures: shares of a limit that is
 // not set, requests of a function that no frontend sends any to.
 func (l *loader) checkMeasured() {
-	behind := map[engine.Address]bool{}
-	for _, f := range l.fronts {
-		for _, t := range f.targets {
-			behind[t.to] = true
-		}
-	}
+	behind := l.behindFrontends()
 	for _, f := range l.desired.Functions {
 		o := l.owners[f.Address]
 		if o == nil || !o.inst.sound() || !l.groups[f.Address].sound() {

@@ -199,7 +199,7 @@ func (t *transaction) putObject(ctx context.Context, o engine.Object) error {
 		return fmt.Errorf("value of %s: %w", o.Address, err)
 	}
 	t.dirty = true
-	_, err = t.exec(ctx, t.stmts.put, o.Address.String(), o.Gen, o.Provider, string(value), encodeList(o.Sensitive), o.Private, encodeList(o.Needs), o.Operation, int(o.Lifecycle))
+	_, err = t.exec(ctx, t.stmts.put, o.Address.String(), o.Gen, o.Provider, string(value), encodeList(o.Sensitive), o.Private, encodeList(o.Needs), o.Operation, int(o.Lifecycle), micros(o.Kept))
 	return err
 }
 
@@ -295,7 +295,7 @@ func (st *statements) prepare(ctx context.Context, db *sql.DB) error {
 		{&st.attempt, `INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?)`},
 		{&st.never, `INSERT OR REPLACE INTO operation (run, step, operation, op, address, gen, phase, provider, needs, planned, state, attempts, unchanged, err, open)
 			VALUES (?, ?, '', ?, ?, ?, ?, ?, '', '', ?, 0, 0, '', 0)`},
-		{&st.put, `INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1 + (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'serial'))`},
+		{&st.put, `INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1 + (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'serial'), ?)`},
 		{&st.drop, `DELETE FROM object WHERE address = ? AND gen = ?`},
 		{&st.bump, `UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'serial'`},
 		{&st.epoch, `SELECT epoch, holder FROM lock WHERE name = ?`},

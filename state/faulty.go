@@ -58,6 +58,11 @@ func (f *Faulty) Conclude(ctx context.Context, l *Lease, c Concluded) error {
 	return f.call("Conclude", func() error { return f.Store.Conclude(ctx, l, c) })
 }
 
+// Revise is Store's, or fails.
+func (f *Faulty) Revise(ctx context.Context, l *Lease, all []engine.Revision) error {
+	return f.call("Revise", func() error { return f.Store.Revise(ctx, l, all) })
+}
+
 // Journal is Store's, but what is appended may be refused.
 func (f *Faulty) Journal(l *Lease) *FaultyJournal { return &FaultyJournal{f, f.Store.Journal(l)} }
 

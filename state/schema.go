@@ -99,6 +99,22 @@ CREATE TABLE lock (
 	holder   TEXT    NOT NULL, -- JSON of a Holder; '' if free
 	acquired INTEGER NOT NULL
 ) WITHOUT ROWID;
+`, `
+ALTER TABLE object ADD COLUMN kept INTEGER NOT NULL DEFAULT 0; -- until when, for a rollback; microseconds since 1970
+
+CREATE TABLE revision ( -- what functions ran, and what came of it
+	function  TEXT    NOT NULL,
+	number    INTEGER NOT NULL,
+	digest    TEXT    NOT NULL,
+	value     TEXT    NOT NULL, -- of a replica, as in object
+	sensitive TEXT    NOT NULL,
+	since     INTEGER NOT NULL,
+	run       INTEGER NOT NULL,
+	verdict   TEXT    NOT NULL,
+	why       TEXT    NOT NULL,
+	current   INTEGER NOT NULL,
+	PRIMARY KEY (function, number)
+) WITHOUT ROWID;
 `}
 
 // ErrNewer is wrapped when a state file was written by a newer flowctl.

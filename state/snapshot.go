@@ -97,7 +97,7 @@ func decodeSettings(text string) ([]engine.Setting, error) {
 type storedObject struct{ address, value, sensitive, needs string }
 
 func readObjects(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
-	rows, err := tx.QueryContext(ctx, "SELECT address, gen, provider, value, sensitive, private, needs, operation, lifecycle FROM object")
+	rows, err := tx.QueryContext(ctx, "SELECT address, gen, provider, value, sensitive, private, needs, operation, lifecycle, kept FROM object")
 	if err != nil {
 		return err
 	}
@@ -106,9 +106,11 @@ func readObjects(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
 	for rows.Next() {
 		var o engine.Object
 		var s storedObject
-		if err := rows.Scan(&s.address, &o.Gen, &o.Provider, &s.value, &s.sensitive, &o.Private, &s.needs, &o.Operation, &o.Lifecycle); err != nil {
+		var kept int64
+		if err := rows.Scan(&s.address, &o.Gen, &o.Provider, &s.value, &s.sensitive, &o.Private, &s.needs, &o.Operation, &o.Lifecycle, &kept); err != nil {
 			return err
 		}
+		o.Kept = fromMicros(kept)
 		snap.Objects, stored = append(snap.Objects, o), append(stored, s)
 	}
 	if err := rows.Err(); err != nil {

@@ -166,7 +166,7 @@ func (s *Store) Snapshot(ctx context.Context) (engine.Snapshot, error) {
 	}
 	defer tx.Rollback()
 	snap := engine.Snapshot{Outputs: map[string]engine.OutputValue{}}
-	for _, read := range []func(context.Context, *sql.Tx, *engine.Snapshot) error{readMeta, readObjects, readOutputs, readOpen} {
+	for _, read := range []func(context.Context, *sql.Tx, *engine.Snapshot) error{readMeta, readObjects, readOutputs, readOpen, readRevisions} {
 		if err := read(ctx, tx, &snap); err != nil {
 			return engine.Snapshot{}, s.wrap("read the state", err)
 		}

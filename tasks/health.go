@@ -115,9 +115,16 @@ func lost(ctx context.Context, p providers.Provider, o engine.Object) error {
 	return nil
 }
 
+// LogFollows stands between the reason of a failure and the end of a replica's log.
+const LogFollows = "; its log ends with:"
+
 // explain adds what the replica printed last to the reason why it failed. Trying
 // again as it is would fail again.
 func (r *Runner) explain(ctx context.Context, p providers.Provider, o engine.Object, why error) error {
+	return &UnfitError{Function: o.Address.Group(), Value: o.Value, Sensitive: o.Sensitive, Err: r.withLog(ctx, p, o, why)}
+}
+
+func (r *Runner) withLog(ctx context.Context, p providers.Provider, o engine.Object, why error) error {
 	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 	defer cancel()
 	if obs, err := p.Read(look, o); err == nil && obs.Presence == engine.Down {
@@ -137,7 +144,7 @@ func (r *Runner) explain(ctx context.Context, p providers.Provider, o engine.Obj
 	if len(lines) == 0 {
 		return providers.Permanent(fmt.Errorf("%w; it printed nothing", why))
 	}
-	return providers.Permanent(fmt.Errorf("%w; its log ends with:\n%s", why, strings.Join(lines, "\n")))
+	return providers.Permanent(fmt.Errorf("%w"+LogFollows+"\n%s", why, strings.Join(lines, "\n")))
 }
 
 // netProber checks replicas over the network, from where flowctl runs.

@@ -111,7 +111,7 @@ func look(ctx context.Context, source Source, o engine.Object) engine.Observatio
 // complete gives an observed object what only the state knows.
 func complete(got, recorded engine.Object) engine.Object {
 	got.Provider, got.Sensitive, got.Needs = recorded.Provider, recorded.Sensitive, recorded.Needs
-	got.Private, got.Operation, got.Lifecycle = recorded.Private, recorded.Operation, recorded.Lifecycle
+	got.Private, got.Operation, got.Lifecycle, got.Kept = recorded.Private, recorded.Operation, recorded.Lifecycle, recorded.Kept
 	if got.Address.Kind == engine.KindFunction && recorded.Value != cty.NilVal && recorded.Lifecycle == engine.Unverified {
 		// Nobody sees whether its program has taken over the files that are there.
 		got.Value = engine.With(got.Value, map[string]cty.Value{"file": recorded.Value.GetAttr("file")})
@@ -129,7 +129,12 @@ func Recover(ctx context.Context, source Source, snap engine.Snapshot, paralleli
 	}
 	byKey := map[engine.Key]engine.Intent{}
 	var objects []engine.Object
+	var f Found
 	for _, in := range snap.Open {
+		if !in.Op.Touches() { // its plan is made again
+			f.Resolved = append(f.Resolved, outcome(in, "interrupted"))
+			continue
+		}
 		o := engine.Object{
 			Address: in.Address, Gen: in.Gen, Provider: in.Provider, Value: in.Planned,
 			Needs: in.Needs, Operation: in.Operation, Lifecycle: engine.Unverified,
@@ -143,7 +148,7 @@ func Recover(ctx context.Context, source Source, snap engine.Snapshot, paralleli
 		byKey[o.Key()] = in
 	}
 	var mu sync.Mutex
-	f := Found{Observed: map[engine.Key]engine.Observation{}}
+	f.Observed = map[engine.Key]engine.Observation{}
 	err := each(ctx, objects, parallelism, func(o engine.Object) {
 		obs := look(ctx, source, o)
 		mu.Lock()
@@ -162,7 +167,7 @@ func doubles(open []engine.Intent, last map[engine.Key]engine.Intent, seen map[e
 	var out []engine.Outcome
 	for _, in := range open {
 		k := engine.Key{Address: in.Address, Gen: in.Gen}
-		if in.Operation != last[k].Operation && seen[k].Presence != engine.Unreachable {
+		if in.Op.Touches() && in.Operation != last[k].Operation && seen[k].Presence != engine.Unreachable {
 			out = append(out, outcome(in, "interrupted; a later operation went on"))
 		}
 	}

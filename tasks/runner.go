@@ -23,6 +23,7 @@ type Runner struct {
 	providers Source
 	probe     *netProber
 	plan      engine.Plan
+	now       func() time.Time
 	members   map[engine.Address][]engine.Address // instances by group
 
 	mu      sync.Mutex
@@ -31,9 +32,9 @@ type Runner struct {
 }
 
 // NewRunner returns a runner for a plan.
-func NewRunner(p engine.Plan, source Source) *Runner {
+func NewRunner(p engine.Plan, source Source, now func() time.Time) *Runner {
 	r := &Runner{
-		providers: source, probe: newNetProber(), plan: p, members: map[engine.Address][]engine.Address{},
+		providers: source, probe: newNetProber(), plan: p, now: now, members: map[engine.Address][]engine.Address{},
 		objects: map[engine.Address]engine.Object{}, kept: map[engine.Address]bool{},
 	}
 	for _, c := range p.Changes {
@@ -65,8 +66,19 @@ func (r *Runner) Value(a engine.Address) cty.Value {
 	return engine.Mark(o.Value, o.Sensitive)
 }
 
+// Object returns what stands for a resource now.
+func (r *Runner) Object(a engine.Address) (engine.Object, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o, ok := r.objects[a]
+	return o, ok
+}
+
 // Intend describes a step for the journal.
 func (r *Runner) Intend(s engine.Step) engine.Intent {
+	if !s.Op.Touches() {
+		return engine.Intent{Address: s.Address, Gen: s.Gen, Op: s.Op, Provider: s.Provider}
+	}
 	c := r.change(s)
 	in := engine.Intent{Address: s.Address, Gen: s.Gen, Op: s.Op, Provider: s.Provider}
 	if c.Noted { // whoever looks into it asks the object's own
@@ -104,6 +116,12 @@ func old(c *engine.Change, gen int) *engine.Object {
 
 // Run makes one attempt at a step. Its error tells nothing sensitive.
 func (r *Runner) Run(ctx context.Context, s engine.Step, operation string) (engine.Result, error) {
+	switch s.Op {
+	case engine.OpJudge:
+		return r.judge(ctx, s)
+	case engine.OpShift:
+		return engine.Result{}, r.shift(ctx, s)
+	}
 	result, err := r.attempt(ctx, s, operation)
 	return result, r.redact(r.change(s), err)
 }
@@ -113,6 +131,8 @@ func (r *Runner) attempt(ctx context.Context, s engine.Step, operation string) (
 	switch s.Op {
 	case engine.OpSuspend, engine.OpResume, engine.OpRestart:
 		return r.obey(ctx, c, s, operation)
+	case engine.OpKeep:
+		return r.keepOld(c, s.Gen), nil
 	}
 	p, err := r.providers.Get(ctx, s.Provider)
 	if err != nil {
@@ -259,7 +279,7 @@ func (r *Runner) keep(c *engine.Change) (engine.Result, error) {
 
 // apply creates or changes an object and waits until it works.
 func (r *Runner) apply(ctx context.Context, p providers.Provider, c *engine.Change, gen int, w wanted, operation string) (engine.Result, error) {
-	call := providers.Call{Operation: operation, Address: c.Address, Gen: gen, Want: w.value}
+	call := providers.Call{Operation: operation, Address: c.Address, Gen: gen, Want: w.value, Standby: c.Standby}
 	if c.Action != engine.Create && c.Prior != nil && c.Prior.Gen == gen {
 		call.Prior = c.Prior
 	}

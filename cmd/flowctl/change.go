@@ -100,7 +100,7 @@ func (s *session) carryOut(ctx context.Context, l *state.Lease, p runtime.Planne
 	opts := s.options(c.command)
 	limits := p.Request.Desired.Limits
 	opts.Limits = exec.Limits{Total: c.parallelism, Phases: limits.Phases(), Providers: limits.Providers}
-	opts.Begin, opts.Observe = con.begin, con.event
+	opts.Begin, opts.Observe, opts.Back = con.begin, con.event, con.back
 	stopNote := context.AfterFunc(ctx, func() {
 		con.note(fmt.Sprintf("Stopping: no further task starts; those that run may take up to %s. Interrupt again to cancel them.", o.Grace))
 	})
@@ -120,7 +120,7 @@ func (s *session) carryOut(ctx context.Context, l *state.Lease, p runtime.Planne
 		return shown(exitIncomplete)
 	}
 	s.sweep(ctx)
-	con.complete(c.command, out, all, s.again("status"), s.again("destroy"))
+	con.complete(c.command, out, p.Plan, s.again("status"), s.again("destroy"))
 	if away := p.Plan.Away(); len(away) > 0 {
 		con.away(away)
 		return shown(exitIncomplete)

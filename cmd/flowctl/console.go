@@ -112,6 +112,19 @@ func (c *console) event(e engine.Event) {
 	}
 }
 
+// back says that functions go back to revisions that are good.
+func (c *console) back(to []engine.Revision, p engine.Plan) {
+	c.end()
+	if c.stream == nil {
+		fmt.Fprint(c.app.err, view.Back(to, c.app.errStyle()))
+		return
+	}
+	for _, r := range to {
+		c.stream.Write(view.TypeRollback, view.JSONRollback{Function: r.Function.String(), Revision: r.Number})
+	}
+	c.stream.Write(view.TypePlan, view.PlanJSON(p, nil, nil))
+}
+
 // end takes the live block off the screen.
 func (c *console) end() {
 	c.mu.Lock()
@@ -143,14 +156,23 @@ func (c *console) incomplete(out runtime.Outcome, again string) {
 	for _, f := range out.Report.Failed {
 		fs = append(fs, view.Failure{Name: f.Step.Name(), Text: f.Err.Error()})
 	}
+	if b := out.Back; b != nil {
+		for _, f := range b.Outcome.Report.Failed {
+			fs = append(fs, view.Failure{Name: "on the way back: " + f.Step.Name(), Text: f.Err.Error()})
+		}
+		if b.Err != nil {
+			fs = append(fs, view.Failure{Name: "the way back", Text: b.Err.Error()})
+		}
+	}
 	fmt.Fprint(c.app.err, view.Failures(fs, c.app.errStyle()))
+	fmt.Fprint(c.app.err, c.atLast(out.Back))
 	left := 0
 	for _, st := range out.Report.States {
 		if st == engine.UpstreamFailed || st == engine.Cancelled {
 			left++
 		}
 	}
-	what := fmt.Sprintf("%d of %d tasks failed, %d did not run", len(fs), out.Run.Steps, left)
+	what := fmt.Sprintf("%d of %d tasks failed, %d did not run", len(out.Report.Failed), out.Run.Steps, left)
 	if out.Report.Interrupted {
 		what = fmt.Sprintf("The run was interrupted: %d tasks failed, %d did not run", len(fs), left)
 	}
@@ -164,12 +186,25 @@ func (c *console) away(all []engine.Address) {
 	}
 }
 
+// atLast says where functions are that went back.
+func (c *console) atLast(b *runtime.Back) string {
+	if b == nil || b.Err != nil || len(b.Outcome.Report.Failed) > 0 || b.Outcome.Report.Interrupted {
+		return ""
+	}
+	text := ""
+	for _, r := range b.To {
+		text += fmt.Sprintf("\n%s is back at revision %d, which is good.", r.Function, r.Number)
+	}
+	return text + "\n"
+}
+
 // complete says that all is done, and what to do next.
-func (c *console) complete(command string, out runtime.Outcome, n engine.Summary, status, destroy string) {
+func (c *console) complete(command string, out runtime.Outcome, p engine.Plan, status, destroy string) {
 	if c.stream != nil || c.mode == args.Quiet {
 		return
 	}
 	s := c.app.outStyle()
+	n, _ := p.Summarise()
 	took := out.Run.Ended.Sub(out.Run.Started).Round(10 * time.Millisecond)
 	if command == "destroy" {
 		fmt.Fprintf(c.app.out, "\n%s %d destroyed in %s.\n", s.Good("Destroy complete:"), n.Destroy, took)
@@ -181,6 +216,9 @@ func (c *console) complete(command string, out runtime.Outcome, n engine.Summary
 	}
 	fmt.Fprintf(c.app.out, "\n%s %s in %s.\n", s.Good(strings.ToUpper(command[:1])+command[1:]+" complete:"), what, took)
 	fmt.Fprint(c.app.out, view.Slowest(c.events, 5, s))
+	if kept := view.Kept(p, out.Run.Ended); kept != "" {
+		fmt.Fprintf(c.app.out, "\n%s", kept)
+	}
 	if len(out.Outputs) > 0 {
 		fmt.Fprintf(c.app.out, "\nOutputs:\n%s", view.Outputs(out.Outputs, "  "))
 	}

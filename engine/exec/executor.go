@@ -33,7 +33,7 @@ type Executor struct {
 func (x *Executor) Run(ctx, hard context.Context, run int64, steps []engine.Step) (Report, error) {
 	l := &loop{
 		Executor: x, run: run, steps: steps, frontier: NewFrontier(steps),
-		results: make(chan attempt), notes: make(chan note), wake: make(chan int), quit: make(chan struct{}), hard: hard,
+		results: make(chan attempt), notes: make(chan note), wake: make(chan int), quit: make(chan struct{}), soft: ctx, hard: hard,
 		begun: make([]time.Time, len(steps)), tries: make([]int, len(steps)),
 		sleeping: map[int]*nap{}, running: map[class]int{},
 	}
@@ -51,15 +51,17 @@ type loop struct {
 	frontier *Frontier
 	results  chan attempt
 	notes    chan note
-	wake     chan int      // steps whose wait is over
-	quit     chan struct{} // closed when the loop has ended
+	wake     chan int        // steps whose wait is over
+	quit     chan struct{}   // closed when the loop has ended
+	soft     context.Context // ends when nothing new is to begin
 	hard     context.Context
 
 	batch     engine.Batch
 	events    []engine.Event // told when the batch is durable
 	begun     []time.Time    // of the first attempt
 	tries     []int
-	inFlight  int
+	inFlight  int // steps that take a slot
+	waiting   int // steps that only wait, and take none
 	running   map[class]int
 	sleeping  map[int]*nap // steps between two attempts
 	failed    []StepError
@@ -105,7 +107,7 @@ func (l *loop) loop(ctx context.Context) error {
 			l.refuse(start)
 			l.stop() // a step taken back between two attempts has no timer to wait for
 		}
-		if l.inFlight == 0 && len(l.sleeping) == 0 {
+		if l.inFlight+l.waiting == 0 && len(l.sleeping) == 0 {
 			if l.fatal != nil {
 				return l.lastWords()
 			}
@@ -155,8 +157,7 @@ func (l *loop) pick() []int {
 			l.frontier.Done(id)
 			continue
 		}
-		l.inFlight++
-		l.running[class{s.Phase, s.Provider}]++
+		l.take(s, 1)
 		start = append(start, id)
 		if l.tries[id] == 0 {
 			in := l.Runner.Intend(s)
@@ -250,15 +251,24 @@ func (l *loop) refuse(ids []int) {
 	}
 }
 
-func (l *loop) release(id int) {
-	l.inFlight--
-	l.running[class{l.steps[id].Phase, l.steps[id].Provider}]--
+func (l *loop) release(id int) { l.take(l.steps[id], -1) }
+
+// take counts n more steps like s as begun. One that only waits takes no slot.
+func (l *loop) take(s engine.Step, n int) {
+	if s.Op == engine.OpJudge {
+		l.waiting += n
+		return
+	}
+	l.inFlight += n
+	l.running[class{s.Phase, s.Provider}] += n
 }
 
 // attempt runs in a worker: it touches nothing of the loop but its constants.
 func (l *loop) attempt(id int, started time.Time) (a attempt) {
 	s := l.steps[id]
-	ctx := engine.WithNotes(l.hard, func(text string) {
+	ctx, over := l.context(s)
+	defer over()
+	ctx = engine.WithNotes(ctx, func(text string) {
 		select {
 		case l.notes <- note{id, text}:
 		case <-l.quit:
@@ -283,14 +293,29 @@ func (l *loop) attempt(id int, started time.Time) (a attempt) {
 	return a
 }
 
+// context is what an attempt runs under. What only waits ends as soon as the run
+// is stopped.
+func (l *loop) context(s engine.Step) (context.Context, func()) {
+	if s.Op != engine.OpJudge {
+		return l.hard, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(l.soft)
+	stop := context.AfterFunc(l.hard, func() { cancel(context.Cause(l.hard)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
 // finish takes a worker's result: done, failed for good, or to be tried again.
 func (l *loop) finish(a attempt) {
 	l.release(a.id)
 	s := l.steps[a.id]
+	if s.Op == engine.OpJudge && a.err != nil && l.soft.Err() != nil { // stopped while it waited: it goes the way of those that have not begun
+		l.frontier.Again(a.id)
+		return
+	}
 	record := engine.TaskRecord{Step: s, State: engine.Done, Attempt: l.tries[a.id], Started: a.started, Ended: a.ended}
 	event := engine.Event{At: a.ended, Step: s, State: engine.Done, Attempt: l.tries[a.id], Elapsed: a.ended.Sub(l.begun[a.id])}
 	if a.err == nil {
-		if a.result.Unchanged {
+		if event.Note = a.result.Note; a.result.Unchanged {
 			event.Note = "unchanged"
 		}
 		l.batch.Tasks = append(l.batch.Tasks, record)

@@ -11,6 +11,9 @@ import (
 // means that the plan contradicts itself, which is a bug in what made it.
 func Build(p engine.Plan) ([]engine.Step, error) {
 	b := newBuilder(p)
+	for i := range p.Rollouts {
+		b.rolloutVertices(&p.Rollouts[i])
+	}
 	for i := range p.Changes {
 		b.vertices(&p.Changes[i])
 	}
@@ -19,6 +22,7 @@ func Build(p engine.Plan) ([]engine.Step, error) {
 	}
 	b.deleteEdges()
 	b.rolling()
+	b.rollouts()
 	b.taskGates()
 	b.frontendUpdates()
 	b.shrinking()
@@ -39,7 +43,10 @@ type builder struct {
 	gates    map[gate]int
 	soft     []softEdge
 	old      []oldObject
-	oldBy    map[engine.Address][]int // places in old, by address
+	oldBy    map[engine.Address][]int  // places in old, by address
+	moves    map[engine.Address]*moves // by function
+	switched map[engine.Address][]int  // by frontend: the last steps of rollouts there
+	kept     map[engine.Key]int        // what is kept for a rollback, and the step that records it; -1 before
 }
 
 // gate names a meeting point.
@@ -60,7 +67,8 @@ func newBuilder(p engine.Plan) *builder {
 	b := &builder{
 		plan: p, made: map[engine.Address]int{}, noops: map[engine.Address]int{},
 		groups: map[engine.Address][]int{}, backends: map[engine.Address][]int{},
-		gates: map[gate]int{}, oldBy: map[engine.Address][]int{},
+		gates: map[gate]int{}, oldBy: map[engine.Address][]int{}, moves: map[engine.Address]*moves{},
+		switched: map[engine.Address][]int{}, kept: map[engine.Key]int{},
 	}
 	for i, c := range p.Changes {
 		if g := c.Address.Group(); g != c.Address {
@@ -138,6 +146,12 @@ func (b *builder) vertices(c *engine.Change) {
 }
 
 func (b *builder) deletion(c *engine.Change, o engine.Object, surplus bool) {
+	if _, keep := b.kept[o.Key()]; keep {
+		if c.Address.Kind == engine.KindFunction { // its backends stay with it
+			b.kept[o.Key()] = b.step(engine.OpKeep, c, o.Gen, o.Provider, 0)
+		}
+		return
+	}
 	b.oldBy[o.Address] = append(b.oldBy[o.Address], len(b.old))
 	b.old = append(b.old, oldObject{o, c, b.step(engine.OpDelete, c, o.Gen, o.Provider, c.Timeouts.Delete), surplus})
 }
@@ -216,6 +230,9 @@ func (b *builder) target(a engine.Address, serving bool) int {
 		if c := &b.plan.Changes[i]; c.Action != engine.Delete {
 			ids = append(ids, b.resource(c.Address))
 		}
+	}
+	if serving {
+		ids = append(ids, b.switched[a]...)
 	}
 	b.gates[key] = b.meet(a, ids)
 	return b.gates[key]

@@ -79,7 +79,7 @@ func settle(t testing.TB, d engine.Desired) engine.Snapshot {
 func show(steps []engine.Step) string {
 	var b strings.Builder
 	name := func(s engine.Step) string {
-		if s.Op == engine.OpGate {
+		if s.Op == engine.OpGate || s.Op == engine.OpShift || s.Op == engine.OpJudge {
 			return s.Name()
 		}
 		return fmt.Sprintf("%s #%d", s.Name(), s.Gen)

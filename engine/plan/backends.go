@@ -1,9 +1,6 @@
 package plan
 
 import (
-	"fmt"
-	"slices"
-
 	"github.com/flowctl/flowctl/engine"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -70,85 +67,4 @@ func (b BackendConfig) Eval(v engine.Values) (cty.Value, engine.Diagnostics) {
 		Protocol: r.Protocol, Drain: r.Drain, Health: healthOf(r),
 	})
 	return engine.With(want, map[string]cty.Value{"replica_id": bare.GetAttr("id"), "target": bare.GetAttr("address")}), nil
-}
-
-// roll decides how the replicas of each function are replaced: with a surge
-// where the machines have room for one, else one after the other.
-func (c *computer) roll() {
-	backends := map[engine.Address][]*engine.Change{} // by replica
-	for i := range c.changes {
-		if b := &c.changes[i]; b.Address.Kind == engine.KindBackend {
-			_, replica := b.Address.Membership()
-			backends[replica] = append(backends[replica], b)
-		}
-	}
-	for i := range c.in.Desired.Decls {
-		d := &c.in.Desired.Decls[i]
-		if d.Address.Kind == engine.KindFunction {
-			c.rollFunction(d, backends)
-			c.pauses(d, backends)
-		}
-	}
-}
-
-func (c *computer) rollFunction(d *engine.Decl, backends map[engine.Address][]*engine.Change) {
-	var moving []*engine.Change
-	surge := true
-	for _, a := range c.members[d.Address] {
-		ch := c.changeOf(a)
-		if ch == nil || ch.Action != engine.Replace {
-			continue
-		}
-		moving = append(moving, ch)
-		surge = surge && (ch.CreateFirst || ch.Prior.Lifecycle == engine.Tainted)
-	}
-	if len(moving) == 0 {
-		return
-	}
-	window := d.Roll.MaxUnavailable
-	if surge = surge && d.Roll.MaxSurge > 0 && c.reserveSurge(d, moving); surge {
-		window = c.surgeWindow(d, moving)
-	} else if window == 0 {
-		c.fault(d.Address, &d.Source, "No room to replace replicas", fmt.Sprintf(
-			"%s must be replaced without ever having fewer replicas (max_unavailable = 0), but its machines have no room for one more. Raise their slots or number, or allow max_unavailable = 1.", d.Address))
-	}
-	for _, ch := range moving {
-		ch.CreateFirst = surge && ch.Prior.Lifecycle != engine.Tainted
-		ch.Window = max(1, window)
-		for _, b := range backends[ch.Address] { // they change places in the same order
-			b.CreateFirst = b.Action == engine.Replace && ch.CreateFirst && b.Prior.Lifecycle != engine.Tainted
-		}
-	}
-}
-
-// reserveSurge takes room for one replica more on each machine where one is
-// replaced in its place. One that moves has its new place already.
-func (c *computer) reserveSurge(d *engine.Decl, moving []*engine.Change) bool {
-	var done []engine.Address
-	for _, ch := range moving {
-		p := c.machine[ch.Address]
-		if p.Machine != p.Was || slices.Contains(done, p.Machine) {
-			continue
-		}
-		if !c.placement.Reserve(d.Address, p.Machine) {
-			return false
-		}
-		done = append(done, p.Machine)
-	}
-	return true
-}
-
-// surgeWindow is how many replacements may be under way: as many as max_surge
-// allows and every machine has room for.
-func (c *computer) surgeWindow(d *engine.Decl, moving []*engine.Change) int {
-	window := min(d.Roll.MaxSurge, len(moving))
-	for extra := 1; extra < window; extra++ {
-		for _, ch := range moving {
-			p := c.machine[ch.Address]
-			if p.Machine == p.Was && !c.placement.Reserve(d.Address, p.Machine) {
-				return extra
-			}
-		}
-	}
-	return max(1, window)
 }

@@ -33,7 +33,8 @@ type shared struct {
 
 // declare plans the instances of one block.
 func (c *computer) declare(d *engine.Decl) {
-	want, ds := d.Config.Eval(c)
+	config := c.configOf(d)
+	want, ds := config.Eval(c)
 	c.diags = append(c.diags, locate(ds, d)...)
 	if ds.HasErrors() {
 		return
@@ -50,7 +51,7 @@ func (c *computer) declare(d *engine.Decl) {
 	for _, a := range members {
 		s := subject{
 			addr: a, provider: d.Provider, want: bare, hidden: hidden, needs: d.Needs,
-			config: d.Config, timeouts: d.Timeouts, source: d.Source,
+			config: config, timeouts: d.Timeouts, source: d.Source,
 		}
 		if s.block = d; a.Kind == engine.KindFunction {
 			s.roll = d.Roll
@@ -105,7 +106,7 @@ func (c *computer) add(ch engine.Change) {
 
 // decide compares what is wanted of one resource with what there is.
 func (c *computer) decide(s subject) engine.Change {
-	prior, leftovers := engine.Current(c.objects[s.addr])
+	prior, leftovers := c.standing(s)
 	ch := engine.Change{
 		Address: s.addr, Phase: phaseOf(s), Provider: s.provider, Prior: prior, Sensitive: s.hidden, Leftovers: leftovers,
 		Needs: s.needs, Config: s.config, Timeouts: s.timeouts, Source: s.source,
@@ -119,7 +120,7 @@ func (c *computer) decide(s subject) engine.Change {
 		return ch
 	}
 	ch.Gen = prior.Gen
-	if obs := c.seen[s.addr]; obs.Presence == engine.Unreachable {
+	if obs := c.in.Observed[prior.Key()]; obs.Presence == engine.Unreachable {
 		ch.Planned, ch.Hold, ch.Away = prior.Value, nonEmpty(obs.Why, "it cannot be reached"), true
 		return ch
 	}
@@ -153,7 +154,8 @@ func nonEmpty(a, b string) string {
 
 // compare finds the action for a resource that exists, and its planned value.
 func (c *computer) compare(ch *engine.Change, s subject) {
-	prior, obs := ch.Prior, c.seen[s.addr]
+	prior := ch.Prior
+	obs := c.in.Observed[prior.Key()]
 	proposal := c.refined(s, prior, engine.Difference(s.addr.Kind, prior.Value, s.want))
 	ch.Planned, ch.Changed, ch.ReplacePaths = proposal.Want, proposal.Changed, proposal.ReplacePaths
 	ch.Broken = obs.Presence == engine.Down || prior.Lifecycle != engine.Ready
@@ -177,6 +179,8 @@ func (c *computer) compare(ch *engine.Change, s subject) {
 	case prior.Lifecycle == engine.Suspended: // that it does not work is known
 	case obs.Presence == engine.Down:
 		ch.Action, ch.Why = engine.Update, nonEmpty(obs.Why, "it does not work")
+	case obs.Detour != "": // its rollout ends it, if there is one
+		ch.Action, ch.Why = engine.Update, obs.Detour
 	case prior.Lifecycle == engine.Unverified:
 		ch.Action, ch.Why = engine.Update, "an interrupted run left it unverified"
 	case !slices.Equal(prior.Sensitive, s.hidden) || !sameNeeds(prior.Needs, s.needs):

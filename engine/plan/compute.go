@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/engine/place"
@@ -18,6 +19,8 @@ type Input struct {
 	Targets  []engine.Address                  // plan only these and what they need; nil means all
 	Replace  []engine.Address                  // replace these even if nothing about them changed
 	Sizes    map[engine.Address]int            // sizes ordered by the loop, of autoscaled groups
+	Pins     []engine.Pin                      // functions that go back to a revision
+	Now      time.Time                         // what is kept for a rollback until then is not any more
 
 	// Refine lets the provider of that name refine the default comparison. It
 	// must be pure. nil refines nothing.
@@ -74,6 +77,7 @@ type computer struct {
 	at      map[engine.Address]int // of changes
 	values  map[engine.Address]cty.Value
 	outs    []engine.OutputChange
+	rolls   []engine.Rollout
 	diags   engine.Diagnostics
 	shared  shared
 }
@@ -254,7 +258,7 @@ func (c *computer) finish() engine.Plan {
 	slices.SortFunc(c.changes, func(a, b engine.Change) int { return a.Address.Compare(b.Address) })
 	p := engine.Plan{
 		Flow: c.in.Desired.Flow, Lineage: c.in.Recorded.Lineage, Serial: c.in.Recorded.Serial,
-		Destroy: c.in.Destroy, Changes: c.changes, Outputs: c.outs, Placings: c.placement.Placings,
+		Destroy: c.in.Destroy, Changes: c.changes, Outputs: c.outs, Placings: c.placement.Placings, Rollouts: c.rolls,
 	}
 	groups := map[engine.Address]engine.Bounds{}
 	for _, m := range c.in.Desired.Machines {
@@ -272,6 +276,7 @@ func (c *computer) finish() engine.Plan {
 			p.Sizes = append(p.Sizes, engine.GroupSize{Group: a, Size: n, Bounds: b, ByHand: hand})
 		}
 	}
+	slices.SortFunc(p.Rollouts, func(a, b engine.Rollout) int { return a.Function.Compare(b.Function) })
 	slices.SortFunc(p.Sizes, func(a, b engine.GroupSize) int { return a.Group.Compare(b.Group) })
 	sortDiags(c.diags)
 	return p

@@ -43,6 +43,28 @@ func narrow(p *engine.Plan, targets []engine.Address, destroy bool) {
 		}
 	}
 	p.Outputs = nil
+	narrowRollouts(p)
+}
+
+// narrowRollouts gives up the rollouts of which not all is targeted: what is left
+// of them is done one replica after the other.
+func narrowRollouts(p *engine.Plan) {
+	p.Rollouts = slices.DeleteFunc(p.Rollouts, func(r engine.Rollout) bool {
+		all := slices.Clone(r.Replicas)
+		for _, f := range r.Fronts {
+			all = append(all, f.New...)
+		}
+		if !slices.ContainsFunc(all, func(a engine.Address) bool { return p.Find(a).Hold != "" }) {
+			return false
+		}
+		for _, a := range all {
+			c := p.Find(a)
+			if c.Standby = false; c.Action == engine.Replace && a.Kind == engine.KindFunction {
+				c.Window = max(1, c.Window)
+			}
+		}
+		return true
+	})
 }
 
 // backendKept reports whether a backend goes with a targeted replica: its

@@ -30,6 +30,8 @@ type backend struct {
 
 	// Guarded by the pool's mutex.
 	weight    int
+	share     int // percent; 0 for none of its own
+	standby   bool
 	health    *Health // how it is checked, with defaults; nil for not at all
 	standing  standing
 	removed   bool

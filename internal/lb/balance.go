@@ -33,6 +33,7 @@ type view struct {
 	upTo       []float64   // sums of the weights before and with each
 	even       bool        // all weights are alike
 	next       *atomic.Uint32
+	shared     *shared // nil if none of the candidates has a share of its own
 }
 
 func newView(cs []candidate, next *atomic.Uint32) *view {

@@ -60,6 +60,13 @@ func (c *Client) Stats(ctx context.Context) (Stats, error) {
 	return s, err
 }
 
+// Answers is Stats with the latencies of all answers of each backend.
+func (c *Client) Answers(ctx context.Context) (Stats, error) {
+	var s Stats
+	err := c.look(ctx, "/v1/stats?answers=true", &s)
+	return s, err
+}
+
 // pollTime is the length of one long poll of WaitDrained.
 const pollTime = 5 * time.Second
 

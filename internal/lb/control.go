@@ -14,7 +14,7 @@ import (
 //
 //	PUT  /v1/snapshot              Snapshot → Applied
 //	GET  /v1/snapshot              → Saved
-//	GET  /v1/stats                 → Stats
+//	GET  /v1/stats?answers=true    → Stats
 //	GET  /v1/drained?frontend=&backend=&wait=1s   → 204, or 409 with in_flight
 //	POST /v1/shutdown?grace=10s    → 202
 //
@@ -60,7 +60,9 @@ func (p *plane) handler() http.Handler {
 		p.mu.Unlock()
 		reply(w, saved, nil)
 	})
-	mux.HandleFunc("GET /v1/stats", func(w http.ResponseWriter, r *http.Request) { reply(w, p.stats(), nil) })
+	mux.HandleFunc("GET /v1/stats", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, p.stats(r.FormValue("answers") == "true"), nil)
+	})
 	mux.HandleFunc("GET /v1/drained", p.serveDrained)
 	mux.HandleFunc("POST /v1/shutdown", func(w http.ResponseWriter, r *http.Request) {
 		grace, err := time.ParseDuration(r.FormValue("grace"))

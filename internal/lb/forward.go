@@ -95,6 +95,7 @@ func (x *exchange) accept(res *http.Response, began int64) {
 	took := time.Duration(now - began)
 	b.latency.observe(now, took)
 	b.counters.latency.record(now, took)
+	b.counters.answers.record(took)
 	countStatus(&b.counters.status, res.StatusCode)
 	countStatus(&x.f.counters.status, res.StatusCode)
 	x.f.pool.judge(b, res.StatusCode)

@@ -219,14 +219,14 @@ func (f *frontend) done() {
 }
 
 // stats reads the frontend's counters.
-func (f *frontend) stats() FrontendStats {
+func (f *frontend) stats(answers bool) FrontendStats {
 	now, c := f.clock.now(), &f.counters
 	s := FrontendStats{
 		Name: f.name, Listen: f.address(), Conns: f.conns.Load(),
 		Requests: c.requests.total.Load(), RPS1: float64(c.requests.last(now, 1, false)), RPS10: float64(c.requests.last(now, 10, false)) / 10,
 		InFlight: c.inFlight.Load(), Queued: f.pool.queue.total.Load(), Latency: c.latency.latency(now),
 		Status: statusClasses(&c.status), Errors: c.proxyErrors(), Retries: c.retries.total.Load(),
-		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(), Backends: f.pool.stats(),
+		BytesIn: c.bytesIn.Load(), BytesOut: c.bytesOut.Load(), Backends: f.pool.stats(answers),
 	}
 	if f.failed != nil {
 		s.Error = f.failed.Error()

@@ -20,6 +20,31 @@ type histogram struct{ n [buckets]atomic.Uint64 }
 
 func (h *histogram) record(d time.Duration) { h.n[bucketOf(d)].Add(1) }
 
+// Histogram counts durations by bucket, those with any. Histograms of several
+// backends, or of a backend at two times, may be added or subtracted.
+type Histogram map[int]uint64
+
+func (h *histogram) export() Histogram {
+	out := Histogram{}
+	for i := range h.n {
+		if n := h.n[i].Load(); n > 0 {
+			out[i] = n
+		}
+	}
+	return out
+}
+
+// Durations are the middles of the buckets, with their counts.
+func (h Histogram) Durations() map[time.Duration]uint64 {
+	out := make(map[time.Duration]uint64, len(h))
+	for i, n := range h {
+		if i >= 0 && i < buckets {
+			out[middle(i)] += n
+		}
+	}
+	return out
+}
+
 // bucketOf: below 16 µs one bucket for each µs, above 16 for each power of two.
 func bucketOf(d time.Duration) int {
 	us := uint64(max(0, d.Microseconds()))

@@ -35,12 +35,12 @@ func (p *pool) apply(cfg *config, restored bool) {
 		} else {
 			p.retune(b, before)
 		}
-		b.weight = max(1, w.Weight)
+		b.weight, b.share, b.standby = max(1, w.Weight), w.Share, w.Standby
 		b.checkBy(cmp.Or(w.Health, cfg.Health))
 		if b.health == nil || w.Ready || restored {
 			p.trust(b)
 		}
-		p.setDraining(b, w.Draining)
+		p.setDraining(b, w.Draining || w.Standby)
 	}
 	p.watch()
 	p.rebuild()

@@ -209,12 +209,12 @@ func (p *plane) waitDrained(ctx context.Context, name, id string) error {
 }
 
 // stats reads all frontends.
-func (p *plane) stats() Stats {
+func (p *plane) stats(answers bool) Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := Stats{Version: p.current.Snapshot.Version, PID: os.Getpid(), Started: p.clock.start, At: time.Now(), Frontends: []FrontendStats{}}
 	for _, f := range p.frontends {
-		s.Frontends = append(s.Frontends, f.stats())
+		s.Frontends = append(s.Frontends, f.stats(answers))
 	}
 	sortBy(s.Frontends, func(f FrontendStats) string { return f.Name })
 	return s

@@ -168,7 +168,7 @@ func (st *state) pickFresh(rt *route, w *want) (b *backend, onlyTried bool) {
 		if st.all == nil {
 			return nil, false
 		}
-		return st.cfg.balance(st.all, &w.query), st.all.only(w.tried)
+		return st.all.choose(st.cfg.balance, &w.query), st.all.only(w.tried)
 	}
 	start := int(rt.next.Add(1) - 1)
 	if w.hasKey && st.cfg.Balance == Hash {
@@ -180,7 +180,7 @@ func (st *state) pickFresh(rt *route, w *want) (b *backend, onlyTried bool) {
 		if v == nil || v.only(w.tried) {
 			continue
 		}
-		return st.cfg.balance(v, &w.query), false
+		return v.choose(st.cfg.balance, &w.query), false
 	}
 	return nil, onlyTried
 }
@@ -208,7 +208,7 @@ func (p *pool) rebuild() {
 		cs, next := p.inService(bs, now)
 		due = earlier(due, next)
 		if len(cs) > 0 {
-			st.groups[group] = newView(cs, p.turn("group "+group))
+			st.groups[group] = p.split(newView(cs, p.turn("group "+group)), "group "+group)
 		}
 		for _, c := range cs {
 			if p.cfg.Sticky != nil {
@@ -217,7 +217,7 @@ func (p *pool) rebuild() {
 		}
 	}
 	if cs, _ := p.inService(all, now); len(cs) > 0 {
-		st.all = newView(cs, p.turn("all"))
+		st.all = p.split(newView(cs, p.turn("all")), "all")
 	}
 	p.state.Store(st)
 	p.alarm(now, due)

@@ -48,7 +48,7 @@ func chosen(t *testing.T, p *pool, n int) map[string]int {
 
 func states(p *pool) string {
 	var s []string
-	for _, b := range p.stats() {
+	for _, b := range p.stats(false) {
 		s = append(s, b.ID+" "+b.State)
 	}
 	return strings.Join(s, ", ")

@@ -107,6 +107,13 @@ type Backend struct {
 	// Draining takes the backend out of choice, for sticky sessions too; what is
 	// in flight goes on. See Client.WaitDrained.
 	Draining bool `json:"draining,omitempty"`
+	// Standby takes the backend out of choice as Draining does; but it is to come
+	// back, and so stays checked.
+	Standby bool `json:"standby,omitempty"`
+	// Share is the percentage of its group's requests that those of the group with
+	// a Share get together, whatever Balance says; the others get the rest. While
+	// only one of the two parts is in service, it gets everything. 0 is no share.
+	Share int `json:"share,omitempty"`
 	// Ready says that its health was checked by whoever made the snapshot: it is
 	// used at once. Otherwise, if the frontend has Health, it has to pass first.
 	Ready bool `json:"ready,omitempty"`

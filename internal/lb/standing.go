@@ -27,6 +27,7 @@ const (
 	Ejected   = "ejected"   // out for a while after errors in a row
 	Draining  = "draining"  // chosen by nobody, requests in flight
 	Drained   = "drained"   // chosen by nobody, nothing in flight
+	Standby   = "standby"   // chosen by nobody for now
 )
 
 func (s *standing) state(now int64) string {

@@ -44,7 +44,7 @@ type BackendStats struct {
 	ID      string  `json:"id"`
 	Group   string  `json:"group,omitempty"`
 	Address string  `json:"address"`
-	State   string  `json:"state"`  // Joining … Drained
+	State   string  `json:"state"`  // Joining … Standby
 	Weight  float64 `json:"weight"` // at the moment, see SlowStart
 	// Requests counts tries: a retried request counts on each backend it went to.
 	Requests uint64  `json:"requests"`
@@ -58,6 +58,8 @@ type BackendStats struct {
 	Errors   BackendErrors `json:"errors"`
 	BytesIn  uint64        `json:"bytes_in"`  // from the backend, heads included
 	BytesOut uint64        `json:"bytes_out"` // to the backend
+	// Answers are the latencies of all its answers, if they were asked for.
+	Answers Histogram `json:"answers,omitempty"`
 }
 
 // Latency are quantiles, each within 5 % of a value that occurred.
@@ -114,6 +116,7 @@ type frontendCounters struct {
 type backendCounters struct {
 	requests                         rates
 	latency                          window
+	answers                          histogram // the latencies of all
 	status                           [6]atomic.Uint64
 	connect, timeout, reset, gateway atomic.Uint64
 	ejected                          atomic.Uint64
@@ -139,14 +142,19 @@ func (c *frontendCounters) proxyErrors() ProxyErrors {
 	}
 }
 
-// stats reads the pool's backends.
-func (p *pool) stats() []BackendStats {
+// stats reads the pool's backends; with answers, also how long each took over all
+// its answers.
+func (p *pool) stats(answers bool) []BackendStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.now()
 	all := []BackendStats{}
 	for _, b := range p.backends {
-		all = append(all, b.stats(now, p.cfg))
+		s := b.stats(now, p.cfg)
+		if answers {
+			s.Answers = b.counters.answers.export()
+		}
+		all = append(all, s)
 	}
 	sortBy(all, func(s BackendStats) string { return s.ID })
 	var leaving []BackendStats
@@ -172,7 +180,10 @@ func (b *backend) stats(now int64, cfg *config) BackendStats {
 	}
 	if b.draining.Load() {
 		s.State, s.Weight = Drained, 0
-		if s.InFlight > 0 {
+		switch {
+		case b.standby:
+			s.State = Standby
+		case s.InFlight > 0:
 			s.State = Draining
 		}
 	}

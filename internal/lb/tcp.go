@@ -53,6 +53,7 @@ func (f *frontend) connect(w *want) (*backend, *net.TCPConn, error) {
 			took := time.Duration(now - began)
 			b.latency.observe(now, took)
 			b.counters.latency.record(now, took)
+			b.counters.answers.record(took)
 			b.strikes.Store(0)
 			return b, up.(*net.TCPConn), nil
 		}

@@ -161,6 +161,9 @@ func (fs *faults) backends(f Frontend) {
 		if b.Weight < 0 || b.Weight > maxWeight {
 			fs.add("backend %q: weight %d is not within 0 and %d", b.ID, b.Weight, maxWeight)
 		}
+		if b.Share < 0 || b.Share > 100 {
+			fs.add("backend %q: share %d is no percentage", b.ID, b.Share)
+		}
 		if b.H2C && f.Protocol == TCP {
 			fs.add("backend %q: h2c needs HTTP", b.ID)
 		}

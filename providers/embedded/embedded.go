@@ -43,6 +43,7 @@ var (
 	_ providers.Meter    = (*Embedded)(nil)
 	_ providers.Cleaner  = (*Embedded)(nil)
 	_ providers.Closer   = (*Embedded)(nil)
+	_ providers.Shifter  = (*Embedded)(nil)
 )
 
 // New returns the provider. The data plane is started by the first frontend.
@@ -305,7 +306,7 @@ func (p *plane) readBackend(ctx context.Context, r providers.Ref, known engine.B
 			return known, providers.Status{Presence: engine.Down, Why: "it was left draining"}, nil
 		default:
 			known.Target = b.Address
-			return known, providers.Status{}, nil
+			return known, providers.Status{Detour: detour(b)}, nil
 		}
 	}
 	return known, providers.Status{Presence: engine.Gone, Why: "it is not in its frontend"}, nil
@@ -313,7 +314,7 @@ func (p *plane) readBackend(ctx context.Context, r providers.Ref, known engine.B
 
 func (p *plane) applyBackend(ctx context.Context, r providers.Ref, want engine.Backend, _ *engine.Backend) (engine.Backend, bool, error) {
 	frontend, _ := r.Address.Membership()
-	b := lb.Backend{ID: backendID(r), Group: want.Function, Address: want.Target, Ready: true, H2C: want.Protocol == "h2c"}
+	b := lb.Backend{ID: backendID(r), Group: want.Function, Address: want.Target, Ready: true, H2C: want.Protocol == "h2c", Standby: r.Standby}
 	if want.Health != nil {
 		b.Health = health(want.Health)
 	}

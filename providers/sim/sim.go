@@ -60,6 +60,7 @@ var (
 	_ providers.Signaler  = (*Sim)(nil)
 	_ providers.Closer    = (*Sim)(nil)
 	_ providers.Cleaner   = (*Sim)(nil)
+	_ providers.Shifter   = (*Sim)(nil)
 )
 
 // New returns a provider over w.
@@ -125,7 +126,7 @@ func (s *Sim) Read(ctx context.Context, o engine.Object) (engine.Observation, er
 	if why != "" {
 		return engine.Observation{Object: o, Presence: engine.Down, Why: why}, nil
 	}
-	return engine.Observation{Object: o}, nil
+	return engine.Observation{Object: o, Detour: s.world.detour(o.Key())}, nil
 }
 
 // Apply implements providers.Provider.
@@ -139,7 +140,11 @@ func (s *Sim) Apply(ctx context.Context, c providers.Call) (engine.Object, error
 		return o, err
 	}
 	o.Value = v
-	if err := s.world.put(o); err != nil {
+	share := 100
+	if c.Standby {
+		share = 0
+	}
+	if err := s.world.put(o, share); err != nil {
 		return c.Object(cty.NilVal), err
 	}
 	return o, nil
@@ -151,6 +156,22 @@ func (s *Sim) Delete(ctx context.Context, o engine.Object, operation string) err
 		return err
 	}
 	return s.world.remove(o.Key(), operation)
+}
+
+// Shift implements providers.Shifter.
+func (s *Sim) Shift(ctx context.Context, frontend engine.Address, shares map[engine.Key]int) error {
+	if err := s.call(ctx, "shift", frontend); err != nil {
+		return err
+	}
+	return s.world.shift(shares)
+}
+
+// Tally implements providers.Shifter.
+func (s *Sim) Tally(ctx context.Context, frontend engine.Address, backends []engine.Key) (providers.Tally, error) {
+	if err := s.call(ctx, "tally", frontend); err != nil {
+		return providers.Tally{}, err
+	}
+	return s.world.tally(backends), nil
 }
 
 // List implements providers.Lister.

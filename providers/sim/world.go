@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -26,6 +27,8 @@ type World struct {
 	log    *os.File              // nil until something is written
 	calls  []Event
 	watch  func(Event, map[engine.Key]engine.Object)
+	shares map[engine.Key]int // of backends that do not get requests like the others
+	counts func(backend, replica engine.Object, share int) providers.Tally
 }
 
 // Event is one change of the world.
@@ -33,11 +36,12 @@ type Event struct {
 	Op        string // "create", "update", "delete", "suspend", "resume", "restart", a signal or a command
 	Key       engine.Key
 	Operation string
+	Shares    map[engine.Key]int // as they are now, of backends that do not get requests like the others
 }
 
 // NewWorld returns an empty world in memory.
 func NewWorld() *World {
-	return &World{things: map[engine.Key]engine.Object{}, broken: map[engine.Key]string{}, on: map[string]int{}}
+	return &World{things: map[engine.Key]engine.Object{}, broken: map[engine.Key]string{}, on: map[string]int{}, shares: map[engine.Key]int{}}
 }
 
 // record is one line of a world's log.
@@ -47,6 +51,7 @@ type record struct {
 	Operation string          `json:"operation,omitempty"`
 	Value     json.RawMessage `json:"value,omitempty"`  // what it is now; missing if it is gone
 	Broken    string          `json:"broken,omitempty"` // why it does not work
+	Share     *int            `json:"share,omitempty"`  // of a backend that does not get requests like the others
 }
 
 // OpenWorld returns the world that a log in dir tells of, and goes on writing
@@ -112,6 +117,9 @@ func (w *World) replay(r io.Reader) (good int64, err error) {
 			if delete(w.broken, k); rec.Broken != "" {
 				w.broken[k] = rec.Broken
 			}
+			if delete(w.shares, k); rec.Share != nil {
+				w.shares[k] = *rec.Share
+			}
 		}
 		good += int64(len(line))
 	}
@@ -129,6 +137,9 @@ func (w *World) write(k engine.Key) error {
 		}
 	}
 	rec := record{Address: k.Address, Gen: k.Gen, Broken: w.broken[k]}
+	if share, ok := w.shares[k]; ok {
+		rec.Share = &share
+	}
 	if o, ok := w.things[k]; ok {
 		b, err := engine.MarshalValue(o.Value)
 		if err != nil {
@@ -170,6 +181,7 @@ func (w *World) forget(k engine.Key) {
 	}
 	delete(w.things, k)
 	delete(w.broken, k)
+	delete(w.shares, k)
 }
 
 // there reports whether a thing with that id exists.
@@ -190,8 +202,9 @@ func (w *World) get(k engine.Key) (o engine.Object, why string, ok bool) {
 	return o, w.broken[k], ok
 }
 
-// put makes or changes a thing; it mends a broken one.
-func (w *World) put(o engine.Object) error {
+// put makes or changes a thing; it mends a broken one. A backend gets a share of
+// the requests.
+func (w *World) put(o engine.Object, share int) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if on := standsOn(o); on != "" && !w.there(on) {
@@ -203,7 +216,10 @@ func (w *World) put(o engine.Object) error {
 	}
 	w.keep(o)
 	delete(w.broken, o.Key())
-	return w.changed(Event{op, o.Key(), o.Operation})
+	if delete(w.shares, o.Key()); share != 100 {
+		w.shares[o.Key()] = share
+	}
+	return w.changed(Event{Op: op, Key: o.Key(), Operation: o.Operation})
 }
 
 // order does something to a thing that stays what it is; why is why it does not
@@ -221,7 +237,7 @@ func (w *World) order(op string, o engine.Object, why string) error {
 	if delete(w.broken, o.Key()); why != "" {
 		w.broken[o.Key()] = why
 	}
-	return w.changed(Event{op, o.Key(), o.Operation})
+	return w.changed(Event{Op: op, Key: o.Key(), Operation: o.Operation})
 }
 
 // remove deletes a thing that nothing stands on any more.
@@ -236,15 +252,21 @@ func (w *World) remove(k engine.Key, operation string) error {
 		return fmt.Errorf("%s is in use by %d others", k.Address, n)
 	}
 	w.forget(k)
-	return w.changed(Event{"delete", k, operation})
+	return w.changed(Event{Op: "delete", Key: k, Operation: operation})
 }
 
 func (w *World) changed(e Event) error {
 	w.calls = append(w.calls, e)
+	w.tell(e)
+	return w.write(e.Key)
+}
+
+// tell shows a change to who watches.
+func (w *World) tell(e Event) {
 	if w.watch != nil {
+		e.Shares = maps.Clone(w.shares)
 		w.watch(e, w.things)
 	}
-	return w.write(e.Key)
 }
 
 // Watch has f called after every change, with all that exists; f must neither

@@ -18,6 +18,7 @@ const (
 	TypeOutputs    = "outputs"
 	TypeSummary    = "summary"
 	TypeWaiting    = "waiting"
+	TypeRollback   = "rollback"
 )
 
 // Stream writes JSON events, one to a line. The first is of type version.
@@ -82,6 +83,12 @@ func TaskJSON(e engine.Event) JSONTask {
 		j.Error = e.Err.Error()
 	}
 	return j
+}
+
+// JSONRollback names a function that goes back by itself, and to which revision.
+type JSONRollback struct {
+	Function string `json:"function"`
+	Revision int    `json:"revision"`
 }
 
 // JSONDone is how an apply ended.

@@ -26,6 +26,7 @@ func Plan(p engine.Plan, s Style) string {
 		shown++
 		e.write(&b, p, s)
 	}
+	writeRollouts(&b, p, s)
 	writeHolds(&b, p, s)
 	writeSizes(&b, p, s)
 	writeOutputs(&b, p, s)
@@ -134,7 +135,7 @@ func (e entry) write(b *strings.Builder, p engine.Plan, s Style) {
 		fmt.Fprintf(b, "  %s\n", s.dim("#   "+reloadText(*c.Reload)))
 	}
 	for _, o := range c.Leftovers {
-		fmt.Fprintf(b, "  %s\n", s.dim(fmt.Sprintf("#   generation %d is left over and will be deleted (%s)", o.Gen, o.Lifecycle)))
+		fmt.Fprintf(b, "  %s\n", s.dim("#   "+leftover(o)))
 	}
 	if c.Action == engine.NoOp {
 		b.WriteByte('\n')
@@ -157,6 +158,14 @@ func reloadText(r engine.Reload) string {
 	default:
 		return "for its new files: " + what
 	}
+}
+
+// leftover says what happens to an object beside the one that stands.
+func leftover(o engine.Object) string {
+	if !o.Kept.IsZero() {
+		return fmt.Sprintf("generation %d, kept for a rollback until %s, will be deleted", o.Gen, o.Kept.Local().Format("15:04:05"))
+	}
+	return fmt.Sprintf("generation %d is left over and will be deleted (%s)", o.Gen, o.Lifecycle)
 }
 
 // verdict says in words what happens.

@@ -22,6 +22,7 @@ type JSONPlan struct {
 	Outputs       map[string]JSONOutput `json:"output_changes"`
 	Placement     []JSONPlacing         `json:"placement"`
 	Sizes         []JSONSize            `json:"sizes"`
+	Rollouts      []JSONRollout         `json:"rollouts,omitempty"`
 	Diagnostics   []JSONDiagnostic      `json:"diagnostics"`
 }
 
@@ -83,6 +84,40 @@ type JSONSize struct {
 	ByHand bool   `json:"by_hand"`
 }
 
+// JSONRollout tells how a new revision of a function comes in, other than one
+// replica after the other.
+type JSONRollout struct {
+	Function  string      `json:"function"`
+	Strategy  string      `json:"strategy"`
+	Back      bool        `json:"back,omitempty"`
+	Replicas  int         `json:"replicas"`
+	Frontends []string    `json:"frontends"`
+	Steps     []JSONStage `json:"steps,omitempty"`
+	Kept      int         `json:"kept,omitempty"`
+}
+
+// JSONStage is one step of a canary.
+type JSONStage struct {
+	Percent  int `json:"percent"`
+	Replicas int `json:"replicas"`
+}
+
+func rolloutJSON(r engine.Rollout) JSONRollout {
+	j := JSONRollout{Function: r.Function.String(), Strategy: r.Strategy, Back: r.Back, Replicas: len(r.Replicas), Frontends: []string{}}
+	for _, f := range r.Fronts {
+		j.Frontends = append(j.Frontends, f.Frontend.String())
+	}
+	for _, s := range r.Stages {
+		j.Steps = append(j.Steps, JSONStage(s))
+	}
+	for _, k := range r.Kept {
+		if k.Address.Kind == engine.KindFunction {
+			j.Kept++
+		}
+	}
+	return j
+}
+
 // PlanJSON converts a plan.
 func PlanJSON(p engine.Plan, ds engine.Diagnostics, sources *Sources) JSONPlan {
 	all, phases := p.Summarise()
@@ -107,6 +142,9 @@ func PlanJSON(p engine.Plan, ds engine.Diagnostics, sources *Sources) JSONPlan {
 	}
 	for _, pl := range p.Placings {
 		j.Placement = append(j.Placement, JSONPlacing{pl.Replica.String(), pl.Machine.String(), pl.Was.String(), pl.Why})
+	}
+	for _, r := range p.Rollouts {
+		j.Rollouts = append(j.Rollouts, rolloutJSON(r))
 	}
 	for _, g := range p.Sizes {
 		j.Sizes = append(j.Sizes, JSONSize{g.Group.String(), g.Size, g.Bounds.Min, g.Bounds.Max, g.ByHand})

@@ -1,0 +1,215 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// pair is a replica as it is wanted, and the one of another revision that runs
+// beside it until it has taken over.
+type pair struct {
+	ch  *engine.Change
+	old *engine.Object // nil if there is none
+}
+
+// pairs lists the replicas of a function with those that they take over from:
+// what they replace, or what a rollout that did not end has left.
+func (c *computer) pairs(d *engine.Decl) []pair {
+	var all []pair
+	for _, a := range c.members[d.Address] {
+		ch := c.changeOf(a)
+		if ch == nil || ch.Hold != "" {
+			continue
+		}
+		all = append(all, pair{ch, outgoing(ch)})
+	}
+	return all
+}
+
+// outgoing is the object that serves until the one that a change makes, or
+// keeps, has taken over; nil if there is none.
+func outgoing(ch *engine.Change) *engine.Object {
+	if ch.Action == engine.Replace && ch.Prior.Lifecycle != engine.Tainted {
+		return ch.Prior
+	}
+	for i := range slices.Backward(ch.Leftovers) {
+		if o := &ch.Leftovers[i]; o.Lifecycle != engine.Tainted && o.Kept.IsZero() {
+			return o
+		}
+	}
+	return nil
+}
+
+// rollout plans how a new revision of a function comes in where that is more than
+// one replica after the other; else it returns nil.
+func (c *computer) rollout(d *engine.Decl, backends map[engine.Address][]*engine.Change) *engine.Rollout {
+	pairs := c.pairs(d)
+	r := &engine.Rollout{Function: d.Address, Policy: d.Roll}
+	if r.Strategy = c.strategy(d, pairs, backends); r.Strategy == engine.Rolling {
+		return nil
+	}
+	r.Back = slices.ContainsFunc(pairs, goesBack)
+	if r.Back {
+		r.Strategy = engine.BlueGreen
+	}
+	if r.Strategy == engine.Canary {
+		pairs = c.canaries(r, pairs)
+	}
+	for _, p := range pairs {
+		r.Replicas = append(r.Replicas, p.ch.Address)
+		if p.old != nil {
+			r.Old = append(r.Old, p.old.Key())
+		}
+	}
+	if r.Fronts = c.fronts(r, pairs, backends); r.Strategy == engine.Canary && len(r.Fronts) == 0 {
+		return nil // its frontends are made in this plan: nobody could judge
+	}
+	if !c.reserve(d, r, pairs) {
+		return nil
+	}
+	if r.Strategy == engine.Canary {
+		c.rollPlainly(d, c.rest(d, r), backends)
+	} else {
+		c.keepNew(d, r, pairs)
+	}
+	c.standBy(r, backends)
+	return r
+}
+
+// strategy is how a function's new revision comes in: as its policy says, where
+// there is a new revision and old and new can run side by side.
+func (c *computer) strategy(d *engine.Decl, pairs []pair, backends map[engine.Address][]*engine.Change) string {
+	revised, finished, watched := false, false, false
+	for _, p := range pairs {
+		if p.ch.Action == engine.Replace && !p.ch.CreateFirst && p.ch.Prior.Lifecycle != engine.Tainted {
+			return engine.Rolling
+		}
+		finished = finished || p.old == nil && p.ch.Action != engine.Create
+		revised = revised || p.old != nil && differs(p.old.Value, p.ch.Planned)
+		for _, b := range backends[p.ch.Address] {
+			watched = watched || b.Prior != nil && c.in.Observed[b.Prior.Key()].Detour != ""
+		}
+	}
+	switch {
+	case !revised:
+		return engine.Rolling
+	case d.Roll.Strategy == engine.Canary && !slices.ContainsFunc(pairs, goesBack) && (c.pin(d) != nil || finished && !watched):
+		return engine.Rolling // known to be good, or judged already
+	default:
+		return d.Roll.Strategy
+	}
+}
+
+// goesBack reports whether what is wanted is older than what it takes over from.
+func goesBack(p pair) bool { return p.old != nil && p.old.Gen > p.ch.Gen }
+
+// differs reports whether two values of replicas are of different revisions, as
+// far as that takes a new replica.
+func differs(a, b cty.Value) bool {
+	for _, attr := range engine.ValueSchema(engine.KindFunction).Attributes {
+		if attr.Replace && !attr.Computed && !a.GetAttr(attr.Name).RawEquals(b.GetAttr(attr.Name)) {
+			return true
+		}
+	}
+	return false
+}
+
+// canaries plans the stages of a canary and returns the replicas that take part:
+// those that are there already first.
+func (c *computer) canaries(r *engine.Rollout, pairs []pair) []pair {
+	pairs = slices.DeleteFunc(slices.Clone(pairs), func(p pair) bool { return p.old == nil })
+	slices.SortStableFunc(pairs, func(a, b pair) int {
+		return there(b) - there(a)
+	})
+	n := 0
+	for _, percent := range r.Policy.Steps() {
+		n = max(1, (len(pairs)*percent+99)/100)
+		r.Stages = append(r.Stages, engine.Stage{Percent: percent, Replicas: n})
+	}
+	return pairs[:n]
+}
+
+func there(p pair) int {
+	if p.ch.Action == engine.Replace {
+		return 0
+	}
+	return 1
+}
+
+// rest lists the replicas that are replaced after a canary.
+func (c *computer) rest(d *engine.Decl, r *engine.Rollout) []*engine.Change {
+	return slices.DeleteFunc(c.moving(d), func(ch *engine.Change) bool { return slices.Contains(r.Replicas, ch.Address) })
+}
+
+// fronts lists the frontends in which a rollout moves requests: those that have
+// backends of the old revision.
+func (c *computer) fronts(r *engine.Rollout, pairs []pair, backends map[engine.Address][]*engine.Change) []engine.Front {
+	at := map[engine.Address]int{}
+	var all []engine.Front
+	front := func(b *engine.Change) *engine.Front {
+		f, _ := b.Address.Membership()
+		on := c.changeOf(f)
+		if on == nil || on.Hold != "" || b.Hold != "" || on.Action == engine.Create || on.Action == engine.Replace {
+			return nil
+		}
+		i, ok := at[f]
+		if !ok {
+			i, at[f] = len(all), len(all)
+			all = append(all, engine.Front{Frontend: f, Provider: on.Provider})
+		}
+		return &all[i]
+	}
+	for _, p := range pairs {
+		for _, b := range backends[p.ch.Address] {
+			if f := front(b); f != nil {
+				f.New = append(f.New, b.Address)
+			}
+		}
+	}
+	for _, a := range c.members[r.Function] {
+		for _, b := range backends[a] {
+			if o := outgoing(b); o != nil {
+				if f := front(b); f != nil {
+					f.Old = append(f.Old, o.Key())
+				}
+			}
+		}
+	}
+	all = slices.DeleteFunc(all, func(f engine.Front) bool { return len(f.Old) == 0 })
+	slices.SortFunc(all, func(a, b engine.Front) int { return a.Frontend.Compare(b.Frontend) })
+	return all
+}
+
+// reserve takes room for the replicas that run beside those that they replace.
+func (c *computer) reserve(d *engine.Decl, r *engine.Rollout, pairs []pair) bool {
+	for _, p := range pairs {
+		at := c.machine[p.ch.Address]
+		if p.old == nil || at.Machine != at.Was || c.placement.Reserve(d.Address, at.Machine) || p.ch.Action != engine.Replace {
+			continue
+		}
+		summary, what := "No room for a second set", "the second set of replicas that strategy = \"blue_green\" starts"
+		if r.Strategy == engine.Canary {
+			summary, what = "No room for a canary", "the new replicas that strategy = \"canary\" starts beside the old ones"
+		}
+		c.fault(d.Address, &d.Source, summary, fmt.Sprintf(
+			"%s has no room for one of %s. Raise the number, the slots or the size of the machines, or write strategy = \"rolling\".", at.Machine, what))
+		return false
+	}
+	return true
+}
+
+// standBy lets the backends of a rollout wait for it.
+func (c *computer) standBy(r *engine.Rollout, backends map[engine.Address][]*engine.Change) {
+	for _, f := range r.Fronts {
+		for _, a := range f.New {
+			b := c.changeOf(a)
+			if b.Action == engine.Update && len(b.Changed) == 0 && b.Prior.Lifecycle == engine.Ready && c.in.Observed[b.Prior.Key()].Presence == engine.Present {
+				b.Action, b.Why = engine.NoOp, "" // it waits already
+			}
+			b.Standby = b.Action == engine.Create || b.Action == engine.Replace || b.Action == engine.Update
+		}
+	}
+}

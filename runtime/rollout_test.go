@@ -1,0 +1,228 @@
+package runtime_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
+	"github.com/flowctl/flowctl/providers/sim"
+	"github.com/flowctl/flowctl/runtime"
+)
+
+// shop is a function behind a frontend, of a version, with a policy.
+func shop(version, policy string) string {
+	return fmt.Sprintf(`
+flow "test" {}
+vm "node" {
+  cpus   = 4
+  memory = "4GiB"
+  slots  = 10
+}
+function "web" {
+  on       = vm.node
+  replicas = 4
+  exec     = ["web"]
+  env      = { V = "%s" }
+  health {
+    http          = "/"
+    start_timeout = "1s"
+  }
+  update {
+    %s
+  }
+}
+frontend "www" {
+  listen = "127.0.0.1:8080"
+  to     = function.web
+}
+`, version, policy)
+}
+
+const (
+	blueGreen = `strategy = "blue_green"`
+	canary    = `strategy = "canary"`
+)
+
+// traffic follows which versions serve behind frontend.www.
+type traffic struct {
+	mu    sync.Mutex
+	turns []string // "1:100x4 2:10x1": version, share and backends, each time it changes
+}
+
+func (l *lab) traffic() *traffic {
+	f := &traffic{}
+	l.world.Watch(func(e sim.Event, things map[engine.Key]engine.Object) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		ids := map[string]string{}
+		for k, o := range things {
+			if k.Address.Kind == engine.KindFunction {
+				ids[o.ID()] = engine.MustDecode[engine.Replica](o.Value).Env["V"]
+			}
+		}
+		n := map[string]int{}
+		for k, o := range things {
+			if k.Address.Kind != engine.KindBackend {
+				continue
+			}
+			share := 100
+			if s, ok := e.Shares[k]; ok {
+				share = s
+			}
+			if share > 0 {
+				n[fmt.Sprintf("%s:%d", ids[o.Attr("replica_id")], share)]++
+			}
+		}
+		var parts []string
+		for _, k := range slices.Sorted(maps.Keys(n)) {
+			parts = append(parts, fmt.Sprintf("%sx%d", k, n[k]))
+		}
+		if turn := strings.Join(parts, " "); len(f.turns) == 0 || f.turns[len(f.turns)-1] != turn {
+			f.turns = append(f.turns, turn)
+		}
+	})
+	return f
+}
+
+func (f *traffic) String() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return strings.Join(f.turns, "\n")
+}
+
+// replicas lists the replicas of function.web that there are, as "0#1".
+func (l *lab) replicas() string {
+	var all []string
+	for _, o := range l.world.Objects() {
+		if o.Address.Group() == web {
+			n, _ := o.Address.Index()
+			all = append(all, fmt.Sprintf("%d#%d", n, o.Gen))
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+func (l *lab) want(what, got, want string) {
+	l.t.Helper()
+	if got != want {
+		l.t.Errorf("%s:\n%s\nwant:\n%s", what, got, want)
+	}
+}
+
+func TestBlueGreenSwitchesAtOnceAndKeepsTheOldSet(t *testing.T) {
+	l := newLab(t)
+	now := time.Now()
+	l.flow.Now = func() time.Time { return now }
+	l.apply(load(t, shop("1", blueGreen)))
+	f := l.traffic()
+	d := load(t, shop("2", blueGreen))
+	l.apply(d)
+	l.want("traffic", f.String(), "1:100x4\n2:100x4")
+	l.want("replicas", l.replicas(), "0#1 0#2 1#1 1#2 2#1 2#2 3#1 3#2")
+	l.settled(d)
+
+	now = now.Add(9 * time.Minute)
+	l.settled(d)
+	back := load(t, shop("1", blueGreen))
+	created := len(l.world.Events())
+	l.apply(back)
+	l.want("traffic after the rollback", f.String(), "1:100x4\n2:100x4\n1:100x4")
+	l.want("replicas after the rollback", l.replicas(), "0#1 1#1 2#1 3#1")
+	for _, e := range l.world.Events()[created:] {
+		if e.Op != "delete" {
+			t.Errorf("the rollback is not instant: %s %s", e.Op, e.Key)
+		}
+	}
+	l.settled(back)
+
+	l.apply(d)
+	now = now.Add(11 * time.Minute)
+	if p := l.plan(d).Plan; p.Empty() {
+		t.Error("the time of the old set is over, and nothing is planned")
+	}
+	l.apply(d)
+	l.want("replicas in the end", l.replicas(), "0#2 1#2 2#2 3#2")
+	l.settled(d)
+}
+
+// counts lets versions answer: each backend has got so many requests of which some
+// failed, and took so long, each time somebody looks.
+func (l *lab) counts(by map[string]providers.Tally) {
+	total := map[engine.Key]*providers.Tally{}
+	l.world.Count(func(b, replica engine.Object, share int) providers.Tally {
+		if total[b.Key()] == nil {
+			total[b.Key()] = &providers.Tally{}
+		}
+		t := total[b.Key()]
+		t.Add(by[engine.MustDecode[engine.Replica](replica.Value).Env["V"]])
+		return providers.Tally{Answered: t.Answered, Failed: t.Failed, Latency: maps.Clone(t.Latency)}
+	})
+}
+
+func took(d time.Duration, n uint64) map[time.Duration]uint64 { return map[time.Duration]uint64{d: n} }
+
+var fine = providers.Tally{Answered: 100, Latency: took(20*time.Millisecond, 100)}
+
+func TestAGoodCanaryReplacesAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.apply(load(t, shop("1", canary)))
+		l.counts(map[string]providers.Tally{"1": fine, "2": fine})
+		f := l.traffic()
+		d := load(t, shop("2", canary))
+		begun := time.Now()
+		l.apply(d)
+		l.want("traffic", f.String(), `1:100x4
+1:100x4 2:10x1
+1:100x4 2:50x2
+1:100x4 2:100x2
+1:100x3 2:100x2
+1:100x2 2:100x2
+1:100x2 2:100x3
+1:100x1 2:100x3
+1:100x1 2:100x4
+2:100x4`)
+		if took := time.Since(begun); took != time.Minute {
+			t.Errorf("it took %s, want two pauses of 30s", took)
+		}
+		l.settled(d)
+	})
+}
+
+func TestABadCanaryGoesBack(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		is   providers.Tally
+		want string
+	}{
+		{"it fails", providers.Tally{Answered: 100, Failed: 20, Latency: took(20*time.Millisecond, 80)}, "20 of 100 requests (20 %) to it failed"},
+		{"it is slow", providers.Tally{Answered: 100, Latency: took(80*time.Millisecond, 100)}, "max_slower = 1.5"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t)
+				good := load(t, shop("1", canary))
+				l.apply(good)
+				l.counts(map[string]providers.Tally{"1": fine, "2": c.is})
+				f := l.traffic()
+				d := load(t, shop("2", canary))
+				out, err := l.try(runtime.Request{Desired: d})
+				if err == nil || !strings.Contains(err.Error(), c.want) || out.Back == nil || out.Back.Err != nil || len(out.Back.Outcome.Report.Failed) > 0 {
+					t.Fatalf("err = %v, back = %+v", err, out.Back)
+				}
+				l.want("traffic", f.String(), `1:100x4
+1:100x4 2:10x1
+1:100x4`)
+				l.want("replicas", l.replicas(), "0#1 1#1 2#1 3#1")
+				l.settled(good)
+			})
+		})
+	}
+}
