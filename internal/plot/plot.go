@@ -37,11 +37,11 @@ type Line struct {
 const (
 	width  = 960.0
 	left   = 60.0
-	right  = 20.0
+	right  = 40.0
 	top    = 40.0
 	height = 150.0
 	gap    = 44.0
-	most   = 880 // points of a line: one a pixel
+	most   = 860 // points of a line: one a pixel
 )
 
 // colours are those of Okabe and Ito, which can be told apart by everybody.

@@ -8,9 +8,9 @@ import (
 
 // Sample is one reading of a metric.
 type Sample struct {
-	At    time.Time
-	Value float64 // the total, or the average over Units
-	Units int     // of an average: how many replicas were measured; 0 means all that are ready
+	At    time.Time `json:"at"`
+	Value float64   `json:"value"`           // the total, or the average over Units
+	Units int       `json:"units,omitempty"` // of an average: how many replicas were measured; 0 means all that are ready
 }
 
 // Observation is what is known at one instant.
@@ -30,31 +30,31 @@ func (o Observation) Size() int { return o.Ready + o.Starting }
 // Decision is one evaluation of one rule: every input, and every limiter that
 // changed the result.
 type Decision struct {
-	Rule    string
-	Target  engine.Address
-	At      time.Time
-	From    int // the size that there was
-	Ready   int
-	Want    int // what was asked for, before limiters
-	To      int // within the rule's bounds
-	Act     bool
-	Wishes  []Wish
-	Limits  []Limit
-	Blocked string // why nothing may shrink; "" if it may
-	Why     string // for the operator
+	Rule    string         `json:"rule"`
+	Target  engine.Address `json:"target"`
+	At      time.Time      `json:"at"`
+	From    int            `json:"from"` // the size that there was
+	Ready   int            `json:"ready"`
+	Want    int            `json:"want"` // what was asked for, before limiters
+	To      int            `json:"to"`   // within the rule's bounds
+	Act     bool           `json:"act"`
+	Wishes  []Wish         `json:"wishes"`
+	Limits  []Limit        `json:"limits"`
+	Blocked string         `json:"blocked,omitempty"` // why nothing may shrink; "" if it may
+	Why     string         `json:"why"`               // for the operator
 }
 
 // Wish is what one metric, step or formula asks for.
 type Wish struct {
-	Name    string
-	Value   float64
-	Ratio   float64 // of the value to its target at this size; 0 if it has none
-	Ahead   float64 // the value that is forecast; 0 without
-	Newest  time.Time
-	Want    int
-	Missing bool
-	Voted   bool // it takes part: it has a target, or the step acts
-	Held    bool // within tolerance
+	Name    string    `json:"name"`
+	Value   float64   `json:"value"`
+	Ratio   float64   `json:"ratio,omitempty"` // of the value to its target at this size; 0 if it has none
+	Ahead   float64   `json:"ahead,omitempty"` // the value that is forecast; 0 without
+	Newest  time.Time `json:"newest,omitzero"`
+	Want    int       `json:"want"`
+	Missing bool      `json:"missing,omitempty"`
+	Voted   bool      `json:"voted"`          // it takes part: it has a target, or the step acts
+	Held    bool      `json:"held,omitempty"` // within tolerance
 }
 
 // Limiter names what may change a size on its way through the stages.
@@ -77,47 +77,49 @@ const (
 
 // Limit is a limiter that changed the number.
 type Limit struct {
-	By       Limiter
-	What     string // the schedule or metric, where there are several
-	From, To int
-	Until    time.Time // when it may let go; zero if that cannot be told
+	By    Limiter   `json:"by"`
+	What  string    `json:"what,omitempty"` // the schedule or metric, where there are several
+	From  int       `json:"from"`
+	To    int       `json:"to"`
+	Until time.Time `json:"until,omitzero"` // when it may let go; zero if that cannot be told
 }
 
 // History is what Decide remembers from one evaluation to the next. It is a
 // value: Decide returns a new one, and leaves the old one as it was. The zero
 // value is that of a rule that was never evaluated.
 type History struct {
-	Since   time.Time // of the first evaluation
-	Active  time.Time // when something was last asked of it
-	Highs   []Wanted  // falling: the largest wishes of each stretch up to now
-	Lows    []Wanted  // rising: the smallest
-	Actions []Action  // the newest last
-	Metrics []Seen
-	Steps   []Stepped
+	Since   time.Time `json:"since"`             // of the first evaluation
+	Active  time.Time `json:"active"`            // when something was last asked of it
+	Highs   []Wanted  `json:"highs,omitempty"`   // falling: the largest wishes of each stretch up to now
+	Lows    []Wanted  `json:"lows,omitempty"`    // rising: the smallest
+	Actions []Action  `json:"actions,omitempty"` // the newest last
+	Metrics []Seen    `json:"metrics,omitempty"`
+	Steps   []Stepped `json:"steps,omitempty"`
 }
 
 // Wanted is what was wanted at one instant.
 type Wanted struct {
-	At time.Time
-	N  int
+	At time.Time `json:"at"`
+	N  int       `json:"n"`
 }
 
 // Action is a change of size.
 type Action struct {
-	At       time.Time
-	From, To int
+	At   time.Time `json:"at"`
+	From int       `json:"from"`
+	To   int       `json:"to"`
 }
 
 // Seen is what is remembered of a metric.
 type Seen struct {
-	Name  string
-	Last  time.Time // when it was last measured
-	Until time.Time // the end of a burst
-	Peak  int       // the most that was asked for in it
+	Name  string    `json:"name"`
+	Last  time.Time `json:"last"`           // when it was last measured
+	Until time.Time `json:"until,omitzero"` // the end of a burst
+	Peak  int       `json:"peak,omitempty"` // the most that was asked for in it
 }
 
 // Stepped is when a step acted last.
 type Stepped struct {
-	Name string
-	At   time.Time
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
 }

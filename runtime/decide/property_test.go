@@ -1,6 +1,7 @@
 package decide_test
 
 import (
+	"encoding/json"
 	"reflect"
 	"slices"
 	"testing"
@@ -172,6 +173,15 @@ func TestDecideIsAFunction(t *testing.T) {
 			b, hb := decide.Decide(r, h, o, now)
 			if !reflect.DeepEqual(a, b) || !reflect.DeepEqual(ha, hb) || !reflect.DeepEqual(h, before) {
 				t.Fatalf("not the same:\n%+v\n%+v", a, b)
+			}
+			// A history that was stored and read again is as good.
+			stored, err := json.Marshal(h)
+			var read decide.History
+			if err == nil {
+				err = json.Unmarshal(stored, &read)
+			}
+			if c, _ := decide.Decide(r, read, o, now); err != nil || !reflect.DeepEqual(a, c) {
+				t.Fatalf("after a restart it is not the same (%v):\n%+v\n%+v", err, a, c)
 			}
 			h = ha
 		}

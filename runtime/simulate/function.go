@@ -60,7 +60,7 @@ func newFunction(x rule.Rule, g engine.FunctionGroup, m Model, load float64) *fu
 	if x.Ahead != nil {
 		f.keep = max(f.keep, x.Ahead.Over)
 	}
-	first := g.Replicas.Clamp(max(f.need(load), 0))
+	first := g.Replicas.Clamp(f.need(load / target))
 	for n := range first {
 		f.units = append(f.units, unit{n: n, ready: never})
 	}
