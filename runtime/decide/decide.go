@@ -51,8 +51,11 @@ func newTurn(r rule.Rule, h History, o Observation, now time.Time) *turn {
 		h.Since, h.Active = now, now
 	}
 	size := o.Size()
-	return &turn{r: r, h: h, o: o, now: now, size: size, low: r.Min, high: r.Max,
-		d: Decision{Rule: r.Name, Target: r.Target, At: now, From: size, Ready: o.Ready, Wishes: make([]Wish, 0, len(r.Metrics)+len(r.Steps))}}
+	d := Decision{
+		Rule: r.Name, Target: r.Target, At: now, From: size, Ready: o.Ready, Demand: o.Demand, Room: o.Room,
+		BootS: o.Boot.Seconds(), DrainS: o.Drain.Seconds(), Wishes: make([]Wish, 0, len(r.Metrics)+len(r.Steps)), Limits: []Limit{},
+	}
+	return &turn{r: r, h: h, o: o, now: now, size: size, low: r.Min, high: r.Max, d: d}
 }
 
 // limit moves the number, and notes who did it.

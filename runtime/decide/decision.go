@@ -35,6 +35,10 @@ type Decision struct {
 	At      time.Time      `json:"at"`
 	From    int            `json:"from"` // the size that there was
 	Ready   int            `json:"ready"`
+	Demand  int            `json:"demand,omitempty"` // of machines
+	Room    int            `json:"room,omitempty"`
+	BootS   float64        `json:"boot_s,omitempty"` // seconds
+	DrainS  float64        `json:"drain_s,omitempty"`
 	Want    int            `json:"want"` // what was asked for, before limiters
 	To      int            `json:"to"`   // within the rule's bounds
 	Act     bool           `json:"act"`
@@ -48,6 +52,9 @@ type Decision struct {
 type Wish struct {
 	Name    string    `json:"name"`
 	Value   float64   `json:"value"`
+	Samples int       `json:"samples,omitempty"` // of which the value is made
+	Target  float64   `json:"target,omitempty"`
+	Burst   float64   `json:"burst,omitempty"` // the value of the short window
 	Ratio   float64   `json:"ratio,omitempty"` // of the value to its target at this size; 0 if it has none
 	Ahead   float64   `json:"ahead,omitempty"` // the value that is forecast; 0 without
 	Newest  time.Time `json:"newest,omitzero"`
@@ -60,17 +67,17 @@ type Wish struct {
 // Limiter names what may change a size on its way through the stages.
 type Limiter string
 
-// The limiters, in the order in which they act.
+// The limiters, in the order in which they act; bounds act again before room.
 const (
 	ByMissing   Limiter = "missing"
 	ByZero      Limiter = "zero"
 	BySchedule  Limiter = "schedule"
-	ByBurst     Limiter = "burst"
-	ByHistory   Limiter = "history"
+	ByBounds    Limiter = "bounds"
 	ByStabilise Limiter = "stabilise"
+	ByHistory   Limiter = "history"
+	ByBurst     Limiter = "burst"
 	ByCooldown  Limiter = "cooldown"
 	ByRate      Limiter = "limit"
-	ByBounds    Limiter = "bounds"
 	ByRoom      Limiter = "room"
 	ByMode      Limiter = "mode"
 )

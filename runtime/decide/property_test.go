@@ -2,6 +2,7 @@ package decide_test
 
 import (
 	"encoding/json"
+	"math"
 	"reflect"
 	"slices"
 	"testing"
@@ -21,7 +22,7 @@ func seconds(t *rapid.T, name string, from, to int) engine.Duration {
 func anyBlock(t *rapid.T, all bool) engine.Scaling {
 	s := block(metric("rps", 50))
 	s.Min = rapid.IntRange(0, 4).Draw(t, "min")
-	s.Max = s.Min + rapid.IntRange(0, 20).Draw(t, "more")
+	s.Max = s.Min + rapid.IntRange(1, 20).Draw(t, "more")
 	s.Every = seconds(t, "every", 1, 10)
 	s.Mode = rapid.SampledFrom([]string{"on", "up_only", "dry_run", "off"}).Draw(t, "mode")
 	s.Metrics[0].Burst = &engine.MetricBurst{Window: seconds(t, "short", 1, 10), Hold: seconds(t, "hold", 0, 60), Factor: float64(rapid.IntRange(0, 3).Draw(t, "factor"))}
@@ -40,7 +41,7 @@ func anyBlock(t *rapid.T, all bool) engine.Scaling {
 	}
 	if rapid.Bool().Draw(t, "scheduled") {
 		low := rapid.IntRange(0, s.Max).Draw(t, "floor")
-		s.Schedules = []engine.Schedule{{Name: "x", Start: "*/2 * * * *", Duration: engine.Duration(time.Minute), Timezone: "UTC", Min: low, Max: max(low, s.Min, rapid.IntRange(0, s.Max).Draw(t, "cap"))}}
+		s.Schedules = []engine.Schedule{{Name: "x", Start: "*/2 * * * *", Duration: engine.Duration(time.Minute), Timezone: "UTC", Min: low, Max: max(low, s.Min, 1, rapid.IntRange(0, s.Max).Draw(t, "cap"))}}
 	}
 	if all && rapid.Bool().Draw(t, "stepped") {
 		s.Steps = []engine.ScalingStep{{Name: "hot", Metric: "rps", Above: 300, For: seconds(t, "for", 0, 30), Share: 1, Add: 3}, {Name: "cold", Metric: "rps", Below: 100, Share: 0.5, For: seconds(t, "long", 0, 30), Percent: -50}}
@@ -51,10 +52,7 @@ func anyBlock(t *rapid.T, all bool) engine.Scaling {
 // watch drives a rule through random load and gaps. Every decision is shown to
 // check, with the metrics that are missing in it.
 func watch(t *rapid.T, s engine.Scaling, check func(r rule.Rule, d decide.Decision, missing bool)) {
-	r, problems := rule.Of("web", s)
-	if i := slices.IndexFunc(problems, func(p rule.Problem) bool { return !p.Warning && p.Summary != "Schedule without bounds" }); i >= 0 {
-		t.Fatalf("%+v", problems[i])
-	}
+	r := ruleOf(t, s)
 	var h decide.History
 	samples := map[string][]decide.Sample{}
 	size, now := rapid.IntRange(s.Min, s.Max).Draw(t, "size"), start
@@ -184,6 +182,37 @@ func TestDecideIsAFunction(t *testing.T) {
 				t.Fatalf("after a restart it is not the same (%v):\n%+v\n%+v", err, a, c)
 			}
 			h = ha
+		}
+	})
+}
+
+// Sources and clocks that lie take nothing out of its bounds.
+func TestLiesStayWithinBounds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := anyBlock(t, true)
+		s.Metrics = append(s.Metrics, average(rapid.SampledFrom([]float64{1e-300, 1, 1e300}).Draw(t, "target")))
+		s.Formula = rapid.SampledFrom([]string{"", "rps / load", "pow(rps, load)", "coalesce(load, 1) * 1e9 - replicas", "-rps"}).Draw(t, "formula")
+		r := ruleOf(t, s)
+		var h decide.History
+		for range 10 {
+			now := start.Add(time.Duration(rapid.IntRange(-100, 100).Draw(t, "now")) * time.Second)
+			o := decide.Observation{Ready: rapid.IntRange(0, 50).Draw(t, "ready"), Starting: rapid.IntRange(0, 50).Draw(t, "starting"), Samples: map[string][]decide.Sample{}}
+			for _, m := range r.Metrics {
+				for range rapid.IntRange(0, 5).Draw(t, "samples") {
+					o.Samples[m.Name] = append(o.Samples[m.Name], decide.Sample{
+						At:    now.Add(time.Duration(rapid.IntRange(-60, 60).Draw(t, "at")) * time.Second),
+						Value: rapid.OneOf(rapid.Float64(), rapid.Float64Range(0, 1000), rapid.SampledFrom([]float64{math.NaN(), math.Inf(1), math.Inf(-1)})).Draw(t, "value"),
+						Units: rapid.IntRange(-1, 60).Draw(t, "units"),
+					})
+				}
+			}
+			var d decide.Decision
+			if d, h = decide.Decide(r, h, o, now); d.To < r.Min || d.To > r.Max {
+				t.Fatalf("%d is not within %d..%d: %s", d.To, r.Min, r.Max, d.Why)
+			}
+			if _, err := json.Marshal(d); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }

@@ -25,7 +25,7 @@ func (t *turn) metric(m rule.Metric) Wish {
 	end := t.now.Add(-m.Offset)
 	all := t.o.Samples[m.Name]
 	in := between(all, end.Add(-m.Window), end)
-	w := Wish{Name: m.Name}
+	w := Wish{Name: m.Name, Target: m.Target, Samples: len(in)}
 	seen := t.seen(m.Name)
 	newest := len(in) - 1
 	for newest >= 0 && !sound(in[newest]) {
@@ -48,12 +48,12 @@ func (t *turn) metric(m rule.Metric) Wish {
 		value = max(value, w.Ahead)
 	}
 	if m.Average {
-		w.Ratio = value / m.Target
+		w.Ratio = min(value/m.Target, most)
 		w.Want, w.Held = t.average(w.Ratio, in[newest].Units)
 	} else {
-		w.Ratio = value / m.Target / float64(max(t.size, 1))
+		w.Ratio = min(value/m.Target/float64(max(t.size, 1)), most)
 		w.Want, w.Held = t.total(value/m.Target, w.Ratio)
-		t.burst(m, all, end, seen)
+		w.Burst = t.burst(m, all, end, seen)
 	}
 	t.wants[m.Name] = w.Want
 	return w
@@ -79,7 +79,7 @@ func (t *turn) total(exact, ratio float64) (want int, held bool) {
 // would shrink, and nothing when it would grow; those that start have nothing.
 func (t *turn) average(ratio float64, measured int) (want int, held bool) {
 	ready := t.o.Ready
-	if measured == 0 || measured > ready {
+	if measured <= 0 || measured > ready {
 		measured = ready
 	}
 	missing := ready - measured
@@ -103,14 +103,15 @@ func (t *turn) average(ratio float64, measured int) (want int, held bool) {
 	return want, false
 }
 
-// burst looks at the short window.
-func (t *turn) burst(m rule.Metric, all []Sample, end time.Time, seen *Seen) {
+// burst looks at the short window, and returns its value.
+func (t *turn) burst(m rule.Metric, all []Sample, end time.Time, seen *Seen) (value float64) {
 	if m.Burst.Factor == 0 {
-		return
+		return 0
 	}
 	in := between(all, end.Add(-m.Burst.Window.Std()), end)
 	if len(in) > 0 {
-		want := min(ceil(aggregate(in, m.Aggregate)/m.Target), t.r.Max)
+		value = aggregate(in, m.Aggregate)
+		want := min(ceil(value/m.Target), t.r.Max)
 		if float64(want) >= m.Burst.Factor*float64(max(t.size, 1)) {
 			seen.Until = t.now.Add(m.Burst.Hold.Std())
 		}
@@ -118,9 +119,10 @@ func (t *turn) burst(m rule.Metric, all []Sample, end time.Time, seen *Seen) {
 	}
 	if !t.now.Before(seen.Until) {
 		seen.Peak = 0
-		return
+		return value
 	}
 	t.peak = max(t.peak, seen.Peak)
+	return value
 }
 
 // step asks for another size if its metric has been in its range for long enough.
@@ -173,23 +175,26 @@ func between(all []Sample, begin, end time.Time) []Sample {
 	return all[i:max(i, j)]
 }
 
+// most is more than anything that is measured comes to.
+const most = 1e18
+
 // sound reports whether a sample can be true.
 func sound(s Sample) bool {
-	return s.Value >= 0 && !math.IsInf(s.Value, 0) // not for NaN
+	return s.Value >= 0 && s.Value <= most // not for NaN
 }
 
 // aggregate makes one value of samples, 0 of none that are sound.
 func aggregate(in []Sample, how string) float64 {
-	sum, most, last, n := 0.0, 0.0, 0.0, 0
+	sum, top, last, n := 0.0, 0.0, 0.0, 0
 	for _, s := range in {
 		if sound(s) {
-			sum, most, last = sum+s.Value, max(most, s.Value), s.Value
+			sum, top, last = sum+s.Value, max(top, s.Value), s.Value
 			n++
 		}
 	}
 	switch how {
 	case "max":
-		return most
+		return top
 	case "last":
 		return last
 	case "p95":

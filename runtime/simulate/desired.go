@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/engine/rule"
@@ -18,14 +19,18 @@ func (unmade) Value(engine.Address) cty.Value { return cty.DynamicVal }
 // error is about a rule that depends on what is known only when the flow is
 // applied.
 func Of(d engine.Desired) (Input, error) {
-	in := Input{Machines: d.Machines, Functions: d.Functions}
+	in := Input{Machines: d.Machines, Functions: d.Functions, Drains: map[engine.Address]time.Duration{}}
 	for _, decl := range d.Decls {
-		if decl.Address.Kind != engine.KindScaling {
+		if k := decl.Address.Kind; k != engine.KindScaling && k != engine.KindFunction {
 			continue
 		}
 		v, ds := decl.Config.Eval(unmade{})
 		if ds.HasErrors() {
 			return in, ds.Err()
+		}
+		if decl.Address.Kind == engine.KindFunction {
+			in.Drains[decl.Address] = engine.MustDecode[engine.Replica](v).Drain.Std()
+			continue
 		}
 		if bare, _ := v.UnmarkDeep(); !bare.IsWhollyKnown() {
 			return in, fmt.Errorf("%s depends on what is known only when the flow is applied, so it cannot be simulated", decl.Address)

@@ -28,6 +28,7 @@ type function struct {
 	group    engine.FunctionGroup
 	capacity float64
 	service  float64 // seconds
+	drain    time.Duration
 	every    int
 	keep     time.Duration // how long samples may be needed
 
@@ -45,8 +46,12 @@ type function struct {
 // target is known.
 const target = 0.7
 
-func newFunction(x rule.Rule, g engine.FunctionGroup, m Model, load float64) *function {
+func newFunction(x rule.Rule, g engine.FunctionGroup, in Input, load float64) *function {
+	m := in.Model
 	f := &function{rule: x, group: g, capacity: m.Capacity, service: m.Service.Seconds(), every: steps(x.Every), history: watched(m.Start), samples: map[string][]decide.Sample{}}
+	if f.drain = m.Drain; f.drain == 0 {
+		f.drain = in.Drains[g.Address]
+	}
 	if f.capacity == 0 {
 		f.capacity = capacityOf(x, f.service)
 	}
@@ -161,9 +166,9 @@ func (f *function) value(m rule.Metric, load, room, use float64) (v float64, ok 
 
 // decide evaluates the rule and changes the size. It reports whether something
 // must be placed.
-func (f *function) decide(i int, now time.Time, m Model) bool {
+func (f *function) decide(i int, now time.Time, boot time.Duration) bool {
 	ready := f.readyAt(i)
-	o := decide.Observation{Ready: ready, Starting: len(f.units) - ready, Samples: f.samples, Boot: m.Boot, Drain: m.Drain}
+	o := decide.Observation{Ready: ready, Starting: len(f.units) - ready, Samples: f.samples, Boot: boot, Drain: f.drain}
 	var d decide.Decision
 	if d, f.history = decide.Decide(f.rule, f.history, o, now); !d.Act {
 		return false
@@ -172,7 +177,7 @@ func (f *function) decide(i int, now time.Time, m Model) bool {
 	if d.To > d.From {
 		f.grow(d.To-d.From, i)
 	} else {
-		f.shrink(d.From-d.To, i, steps(m.Drain))
+		f.shrink(d.From-d.To, i, steps(f.drain))
 	}
 	return true
 }

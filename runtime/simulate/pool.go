@@ -177,10 +177,11 @@ func (r *run) empty(p *pool, n, i int, now time.Time) bool {
 			}
 			// Its replacement is ready before it drains, so both are paid for a while.
 			u.machine = move.Machine
-			gone = i + steps(m.Boot+m.Drain) + steps(m.MachineDrain)
 			for _, f := range r.functions {
 				if f.group.Address == move.Replica.Group() {
-					f.leaving = append(f.leaving, i+steps(m.Boot+m.Drain))
+					over := i + steps(m.Boot+f.drain)
+					f.leaving = append(f.leaving, over)
+					gone = max(gone, over+steps(m.MachineDrain))
 				}
 			}
 		}

@@ -27,6 +27,7 @@ type Input struct {
 	Functions []engine.FunctionGroup
 	Load      func(time.Duration) float64 // requests a second, of every function with a rule
 	Length    time.Duration
+	Drains    map[engine.Address]time.Duration // by function: how long a replica takes to leave
 	Model     Model
 }
 
@@ -35,7 +36,7 @@ type Model struct {
 	Capacity     float64       // requests a second that a replica serves; 0 means what its target is 70 % of
 	Service      time.Duration // how long one request takes when nothing waits
 	Boot         time.Duration // from a replica's order, on a machine that works, to ready
-	Drain        time.Duration // how long a replica takes to leave
+	Drain        time.Duration // how long a replica takes to leave; 0 means as its function says
 	MachineBoot  time.Duration
 	MachineDrain time.Duration
 	Start        time.Time // what the clock says at first, for schedules
@@ -77,7 +78,7 @@ func Run(in Input) Result {
 		load := in.Load(time.Duration(i) * Step)
 		for _, f := range r.functions {
 			f.serve(i, now, load)
-			if i%f.every == 0 && f.decide(i, now, in.Model) {
+			if i%f.every == 0 && f.decide(i, now, in.Model.Boot) {
 				r.changed()
 			}
 		}
@@ -102,7 +103,7 @@ func newRun(in Input) *run {
 	}
 	for _, g := range in.Functions {
 		if x, ok := byTarget[g.Address]; ok {
-			r.functions = append(r.functions, newFunction(x, g, in.Model, first))
+			r.functions = append(r.functions, newFunction(x, g, in, first))
 		} else {
 			r.others[g.Address] = g
 		}
@@ -168,7 +169,7 @@ func (r *run) result() Result {
 		s.Step, s.Boot, s.Over, s.Max, s.Warm = Step.Seconds(), boot.Seconds(), (boot + drain).Seconds(), most, true
 	}
 	for _, f := range r.functions {
-		finish(&f.series, m.Boot, m.Drain, f.rule.Max)
+		finish(&f.series, m.Boot, f.drain, f.rule.Max)
 		res.Groups = append(res.Groups, Group{f.group.Address, f.capacity, f.series, elastic.Measure(f.series), f.decisions})
 	}
 	for _, p := range r.pools {

@@ -46,7 +46,7 @@ func (s *Simulate) Register(fs *pflag.FlagSet, shapes []string) {
 	fs.Float64Var(&s.Capacity, "capacity", 0, "requests per second that a replica serves (default what its target is 70% of)")
 	fs.DurationVar(&s.Service, "service", 100*time.Millisecond, "how long one request takes when nothing waits")
 	fs.DurationVar(&s.Boot, "boot", 3*time.Second, "how long a replica takes to start")
-	fs.DurationVar(&s.Drain, "drain", 10*time.Second, "how long a replica takes to leave")
+	fs.DurationVar(&s.Drain, "drain", 0, "how long a replica takes to leave (default what its function says)")
 	fs.DurationVar(&s.MachineBoot, "machine-boot", 45*time.Second, "how long a machine takes to start")
 	fs.DurationVar(&s.MachineDrain, "machine-drain", 30*time.Second, "how long a machine takes to leave")
 	fs.StringVar(&s.Start, "start", "2026-01-05T00:00:00Z", "what the clock says at first, for schedules")
