@@ -23,7 +23,8 @@ const (
 type board struct {
 	At     time.Time `json:"at"`
 	Fault  string    `json:"fault,omitempty"` // why it shows nothing new
-	Watts  float64   `json:"watts"`           // of all meters
+	Watts  float64   `json:"watts"`           // of all meters that are live
+	Live   int       `json:"live"`            // how many these are
 	Cents  float64   `json:"cents"`           // per kilowatt-hour, in this hour
 	Meters []gauge   `json:"meters"`
 }
@@ -40,7 +41,7 @@ type gauge struct {
 	Day   string    `json:"-"`
 }
 
-// Kilowatts is the sum, for people.
+// Kilowatts is what all meters show together.
 func (b board) Kilowatts() float64 { return b.Watts / 1000 }
 
 // CentsPerHour is what all that is used now costs.
@@ -89,7 +90,7 @@ func (s *store) readBoard(ctx context.Context, now time.Time, day *history24) (b
 		g := gaugeOf(last, now)
 		g.Live, g.Day = live[last.name()], day.curves[last.name()]
 		if !g.Stale {
-			b.Watts += g.Watts
+			b.Watts, b.Live = b.Watts+g.Watts, b.Live+1
 		}
 		b.Meters = append(b.Meters, g)
 	}

@@ -59,6 +59,9 @@ func (b *broker) close() { b.conn.Close() }
 
 // ensure makes the stream if it is not there.
 func (b *broker) ensure(ctx context.Context) error {
+	if !b.conn.IsConnected() {
+		return errAway
+	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	_, err := b.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
@@ -75,9 +78,6 @@ func (b *broker) ensure(ctx context.Context) error {
 // publish returns how many readings the broker has written down.
 func (b *broker) publish(ctx context.Context, rs []reading) (done int, err error) {
 	defer func() { b.stream = err == nil }()
-	if !b.conn.IsConnected() {
-		return 0, errAway
-	}
 	if !b.stream {
 		if err := b.ensure(ctx); err != nil {
 			return 0, err

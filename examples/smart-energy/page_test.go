@@ -47,14 +47,14 @@ func TestBoard(t *testing.T) {
 		t.Errorf("meters %+v", b.Meters)
 	}
 	text := string(render("page", b))
-	for _, part := range []string{"<!doctype html>", "2.00 kW", "56.0 cents an hour", "1500 W", "reading 12<", `class="meter stale" id="north-cooling"`, "not live: the last is of 10:13:20 UTC",
+	for _, part := range []string{"<!doctype html>", "2.00 kW", "2 of 3 meters", "56.0 cents an hour", "1500 W", "reading 12<", `class="meter stale" id="north-cooling"`, "not live: the last is of 10:13:20<",
 		`<polyline points="0.0,40.0 120.0,0.0 240.0,20.0"/>`} {
 		if !strings.Contains(text, part) {
 			t.Errorf("the page lacks %q:\n%s", part, text)
 		}
 	}
 	b.Fault = "<b>"
-	if text := string(render("board", b)); !strings.Contains(text, `role="alert">&lt;b&gt;`) {
+	if text := string(render("board", b)); !strings.Contains(text, `role="alert">Nothing new: &lt;b&gt;`) {
 		t.Errorf("a fault is not shown, or is shown as it is:\n%s", text)
 	}
 }
