@@ -204,6 +204,7 @@ again whenever the world drifts.
   flowctl graph examples/two-tier.hcl | dot -Tsvg > plan.svg
   flowctl status examples/two-tier.hcl     what runs, and how
   flowctl destroy examples/two-tier.hcl    leave nothing behind
+  flowctl simulate -shape=spike examples/two-tier.hcl    try its scaling rules on a load
 
 A flow is one file, or a folder of *.hcl files (the current one if none is named).
 Flags may be written with one dash or two.`

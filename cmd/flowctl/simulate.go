@@ -206,6 +206,9 @@ func recorded(s args.Simulate) (load.Shape, error) {
 	if !s.LengthGiven || shape.Duration > shape.Trace.Duration() {
 		shape.Duration = shape.Trace.Duration()
 	}
+	if shape.Duration > args.LongestSimulation {
+		return shape, fmt.Errorf("read %s: the trace lasts %v, and a simulation takes 31 days at most; say how much of it with -length", s.Trace, shape.Duration)
+	}
 	if shape.Duration < time.Second {
 		return shape, fmt.Errorf("read %s: the trace is shorter than a second", s.Trace)
 	}

@@ -137,6 +137,9 @@ func (b *builder) budgets() []Budget {
 	var all []Budget
 	for i, s := range b.from.Budgets {
 		r := Budget{Percent: s.Percent, Machines: s.Machines}
+		if s.Percent == 0 && s.Machines == 0 && s.Start == "" {
+			b.problem("budget", i, "percent", "Budget that allows nothing", "No machine could ever be emptied. Say when the budget holds (start and duration), or, to keep all machines, write mode = \"up_only\".")
+		}
 		if s.Start != "" || s.Duration > 0 {
 			t := b.times("budget", i, s.Start, "", s.Duration, s.Timezone)
 			if r.times = &t; s.Duration == 0 {

@@ -53,8 +53,8 @@ func (t *turn) metric(m rule.Metric) Wish {
 	} else {
 		w.Ratio = min(value/m.Target/float64(max(t.size, 1)), most)
 		w.Want, w.Held = t.total(value/m.Target, w.Ratio)
-		w.Burst = t.burst(m, all, end, seen)
 	}
+	w.Burst = t.burst(m, all, end, seen)
 	t.wants[m.Name] = w.Want
 	return w
 }
@@ -111,7 +111,11 @@ func (t *turn) burst(m rule.Metric, all []Sample, end time.Time, seen *Seen) (va
 	in := between(all, end.Add(-m.Burst.Window.Std()), end)
 	if len(in) > 0 {
 		value = aggregate(in, m.Aggregate)
-		want := min(ceil(value/m.Target), t.r.Max)
+		want := ceil(value / m.Target)
+		if m.Average {
+			want, _ = t.average(min(value/m.Target, most), in[len(in)-1].Units)
+		}
+		want = min(want, t.r.Max)
 		if float64(want) >= m.Burst.Factor*float64(max(t.size, 1)) {
 			seen.Until = t.now.Add(m.Burst.Hold.Std())
 		}

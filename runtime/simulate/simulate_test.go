@@ -56,6 +56,13 @@ func TestReplicasFollowTheLoadAndMachinesTheReplicas(t *testing.T) {
 	if at(n.Series.Ready, 1) != 1 || at(n.Series.Ready, 6) != 3 || at(n.Series.Ready, 18) != 1 {
 		t.Errorf("machines: %d, %d, %d", at(n.Series.Ready, 1), at(n.Series.Ready, 6), at(n.Series.Ready, 18))
 	}
+	drained := 0
+	for i, paid := range w.Series.Paid {
+		drained += paid - w.Series.Sized[i]
+	}
+	if drained < 6*10 {
+		t.Errorf("six replicas leave, and drain for %d s in all", drained)
+	}
 	if f := w.Figures; f.ReadyP95 < 48 || f.ReadyP95 > 60 || f.SLOViolation <= 0 || f.SLOViolation > 5 || f.Flaps != 0 {
 		t.Errorf("figures: %+v", f)
 	}

@@ -52,6 +52,9 @@ func (s *Simulate) Register(fs *pflag.FlagSet, shapes []string) {
 	fs.StringVar(&s.Start, "start", "2026-01-05T00:00:00Z", "what the clock says at first, for schedules")
 }
 
+// LongestSimulation is as long as memory holds: every second is kept.
+const LongestSimulation = 31 * 24 * time.Hour
+
 // Limit is a bound on one figure.
 type Limit struct {
 	Text   string
@@ -116,8 +119,8 @@ func (s Simulate) Check() error {
 	switch {
 	case (s.Trace == "") == (s.Shape == ""):
 		return Usagef("simulate needs a load: either -trace=load.csv or -shape=spike")
-	case s.Length <= 0 || s.Length > 366*24*time.Hour:
-		return Usagef("-length %v must be more than nothing, and a year at most", s.Length)
+	case s.Length <= 0 || s.Length > LongestSimulation:
+		return Usagef("-length %v must be more than nothing, and 31 days at most", s.Length)
 	case s.Repeat < 1 || s.Repeat > 1000:
 		return Usagef("-repeat %d is not from 1 to 1000", s.Repeat)
 	case s.Capacity < 0 || s.Peak < 0:
