@@ -155,6 +155,8 @@ type Replica struct {
 	HostPort  int    `flow:"host_port,computed" doc:"The port at which it is reached."`
 	Address   string `flow:"address,computed" doc:"host:host_port."`
 	URL       string `flow:"url,computed" doc:"http://host:host_port."`
+
+	NetworkAddress string `flow:"network_address,computed" doc:"Where other replicas on its network reach it: with containers its name there and its port, such as web-0:8080, which stay the same when it is replaced."`
 }
 
 // File is a file that the spec puts into a container.

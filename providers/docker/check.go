@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // checkReplica finds what a container cannot be. Whether its image is there is
@@ -48,9 +49,13 @@ func (d *Docker) checkReplica(_ context.Context, a engine.Address, want engine.R
 }
 
 // refineReplica knows which nested settings a container keeps from its creation:
-// how it is stopped and the check that its engine makes.
+// how it is stopped and the check that its engine makes; and what it will be called.
 func refineReplica(p engine.Proposal) engine.Proposal {
 	if p.Prior == nil {
+		if port := p.Want.GetAttr("port"); port.IsKnown() { // so others that refer to it need not wait to know it
+			r := engine.MustDecode[engine.Replica](p.Want)
+			p.Want = engine.With(p.Want, map[string]cty.Value{"network_address": cty.StringVal(networkAddress(p.Address, r.Port))})
+		}
 		return p
 	}
 	var was, want engine.Replica

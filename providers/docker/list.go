@@ -126,7 +126,7 @@ func (d *Docker) Import(ctx context.Context, a engine.Address, id string) (engin
 	}
 	r := described(c)
 	r.Machine = dm.machine
-	fill(dm, &r, c)
+	fill(dm, a, &r, c)
 	o.Value = engine.Encode(r)
 	return o, nil
 }

@@ -32,7 +32,7 @@ func (d *Docker) applyReplica(ctx context.Context, r providers.Ref, want engine.
 			if err == nil {
 				err = d.putFiles(ctx, dm, name, want, engine.ChangedFiles(prior.Files, want.Files))
 			}
-			return want, true, errors.Join(err, d.settle(ctx, dm, name, &want))
+			return want, true, errors.Join(err, d.settle(ctx, dm, r, &want))
 		}
 		if !errdefs.IsNotFound(err) {
 			return want, false, dm.fault("look at container "+name, err)
@@ -41,26 +41,28 @@ func (d *Docker) applyReplica(ctx context.Context, r providers.Ref, want engine.
 	if err := d.launch(ctx, dm, r, want); err != nil {
 		return want, false, err // what exists is found out by the caller
 	}
-	if err := d.settle(ctx, dm, name, &want); err != nil {
+	if err := d.settle(ctx, dm, r, &want); err != nil {
 		return want, false, err
 	}
 	return want, true, nil
 }
 
 // settle fills in what became of a replica.
-func (d *Docker) settle(ctx context.Context, dm *daemon, name string, want *engine.Replica) error {
+func (d *Docker) settle(ctx context.Context, dm *daemon, r providers.Ref, want *engine.Replica) error {
+	name := d.name(r.Address, r.Gen)
 	c, err := dm.ContainerInspect(ctx, name)
 	if err != nil {
 		return dm.fault("look at container "+name, err)
 	}
-	fill(dm, want, c)
+	fill(dm, r.Address, want, c)
 	return nil
 }
 
 // fill fills in where a replica is and how it is reached.
-func fill(dm *daemon, r *engine.Replica, c container.InspectResponse) {
+func fill(dm *daemon, a engine.Address, r *engine.Replica, c container.InspectResponse) {
 	r.ID, r.MachineID = strings.TrimPrefix(c.Name, "/"), dm.hostOf(c.Config.Labels)
 	r.Host, r.HostPort, r.Address, r.URL = dm.address, 0, "", ""
+	r.NetworkAddress = networkAddress(a, r.Port)
 	for port, at := range c.HostConfig.PortBindings {
 		if len(at) > 0 && (r.Port == 0 || port.Int() == r.Port) {
 			r.Port = port.Int()
@@ -76,6 +78,15 @@ func fill(dm *daemon, r *engine.Replica, c container.InspectResponse) {
 		scheme = "tcp"
 	}
 	r.URL = scheme + "://" + r.Address
+}
+
+// networkAddress is where other containers on its network reach a replica.
+func networkAddress(a engine.Address, port int) string {
+	name := providers.Name(a, 1)
+	if port == 0 {
+		return name
+	}
+	return net.JoinHostPort(name, strconv.Itoa(port))
 }
 
 // mend brings a container that exists to what is wanted: limits, network, running.
@@ -136,7 +147,7 @@ func (d *Docker) readReplica(ctx context.Context, r providers.Ref, known engine.
 	if err != nil {
 		return known, providers.Status{}, err
 	}
-	fill(dm, &known, c)
+	fill(dm, r.Address, &known, c)
 	if known.Machine == "" {
 		known.Machine = c.Config.Labels[labelMachine]
 	}

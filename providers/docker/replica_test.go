@@ -78,6 +78,9 @@ func TestReplicaIsAllThatTheSpecSays(t *testing.T) {
 	l.expect(t, a, "", "exists", "/host/passwd")
 	l.expect(t, a, "2 addresses", "resolve", "web")
 	l.expect(t, b, "1 addresses", "resolve", "web-0")
+	if at := a.Attr("network_address"); at != "web-0:8080" {
+		t.Errorf("its address in the network is %s", at)
+	}
 	if out, status := l.inside(t, a, "through", "echo"); out != "through" || status != 0 {
 		t.Errorf("echo: %q %d", out, status)
 	}

@@ -175,7 +175,7 @@ func (l *Local) classify(err error) error {
 }
 
 func fill(r *engine.Replica, s agent.Status) {
-	r.ID, r.Host, r.HostPort, r.Address = s.Name, s.Host, s.Port, s.Addr()
+	r.ID, r.Host, r.HostPort, r.Address, r.NetworkAddress = s.Name, s.Host, s.Port, s.Addr(), s.Addr()
 	r.URL = "http://" + s.Addr()
 	if r.Protocol == "tcp" {
 		r.URL = "tcp://" + s.Addr()

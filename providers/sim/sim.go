@@ -301,6 +301,7 @@ func (s *Sim) complete(k engine.Key, want cty.Value) (cty.Value, error) {
 	case engine.KindFunction:
 		made["address"] = f(fmt.Sprintf("%s:%d", ip, port))
 		made["url"] = f(fmt.Sprintf("http://%s:%d", ip, port))
+		made["network_address"] = made["address"]
 	case engine.KindFrontend:
 		host, p, _ := strings.Cut(engine.MustDecode[engine.Frontend](want).Listen, ":")
 		if p == "" || p == "0" {
