@@ -39,6 +39,7 @@ func Compute(in Input) (engine.Plan, engine.Diagnostics) {
 		}
 		c.backends()
 		c.roll()
+		c.sharing()
 	}
 	c.deletions()
 	c.outputs()

@@ -31,7 +31,7 @@ type pull struct {
 // however many replicas wait for it.
 func (d *Docker) fetch(ctx context.Context, dm *daemon, ref string) error {
 	if strings.HasPrefix(ref, ownImages) {
-		return providers.Permanent(fmt.Errorf("image %s is not on %s. It is one that flowctl makes: apply again to make it, or, if no image block makes it, correct image in the function", ref, dm.place))
+		return providers.Permanent(fmt.Errorf("image %s is not on %s. It is one that flowctl makes: apply again to make it. Of what an image block made earlier, the last is kept, so there is no way back to what was before that: change the block instead", ref, dm.place))
 	}
 	key := dm.id + " " + ref
 	d.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
@@ -341,20 +342,38 @@ func (dm *daemon) untag(ctx context.Context, tag string) error {
 }
 
 // sweepImages removes the former contents of images that were made or seen, as far
-// as no container uses them any more.
+// as no container uses them any more: all but the latest, so that a function can go
+// back to its last revision.
 func (d *Docker) sweepImages(ctx context.Context, dm *daemon) error {
 	var errs []error
 	for _, repo := range d.holds.repositories() {
 		tags, err := dm.tags(ctx, filters.NewArgs(filters.Arg("reference", repo)))
 		errs = append(errs, err)
-		for _, tag := range tags {
-			if d.holds.needed("", tag) {
-				continue
-			}
+		tags = slices.DeleteFunc(tags, func(tag string) bool { return d.holds.needed("", tag) })
+		former, err := dm.byAge(ctx, tags)
+		errs = append(errs, err)
+		for _, tag := range former[min(1, len(former)):] {
 			if err := dm.untag(ctx, tag); err != nil && !errdefs.IsConflict(err) {
 				errs = append(errs, err)
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// byAge sorts names of images, the one that was given last first.
+func (dm *daemon) byAge(ctx context.Context, tags []string) ([]string, error) {
+	if len(tags) < 2 {
+		return tags, nil
+	}
+	given := map[string]time.Time{}
+	for _, tag := range tags {
+		info, err := dm.ImageInspect(ctx, tag)
+		if err != nil && !errdefs.IsNotFound(err) {
+			return nil, dm.fault("look at image "+tag, err)
+		}
+		given[tag] = info.Metadata.LastTagTime
+	}
+	slices.SortStableFunc(tags, func(a, b string) int { return given[b].Compare(given[a]) })
+	return tags, nil
 }
