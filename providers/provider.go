@@ -109,8 +109,27 @@ type Execer interface {
 
 // Streams are the standard streams of a command.
 type Streams struct {
-	In       io.Reader
+	In       io.Reader // nil for nothing
 	Out, Err io.Writer
+	Terminal *Terminal // what all three are, to be that for the command, too; nil if they are to be pipes
+}
+
+// Terminal is the operator's terminal, for providers that have to make one of
+// their own of it. One whose commands run on this machine hands it over as it is.
+type Terminal struct {
+	Raw           func() (restore func(), err error) // passes every key on
+	Width, Height int
+}
+
+// Copier copies files into and out of a replica, as tar streams. Paths are the
+// program's own: relative ones start in its working directory.
+type Copier interface {
+	// Stat finds out what is at a path; it wraps fs.ErrNotExist if nothing is.
+	Stat(ctx context.Context, o engine.Object, path string) (dir bool, err error)
+	// CopyFrom returns what is at a path, under its own name.
+	CopyFrom(ctx context.Context, o engine.Object, path string) (io.ReadCloser, error)
+	// CopyTo unpacks a stream into a folder.
+	CopyTo(ctx context.Context, o engine.Object, dir string, tar io.Reader) error
 }
 
 // Prober checks once whether a replica can serve, for providers that know more of

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/flowctl/flowctl/cmd/flowctl/args"
@@ -19,33 +17,29 @@ import (
 func (a *app) logsCommand() *cobra.Command {
 	var f args.Flow
 	var spec string
-	var follow, stamps bool
-	var tail int
+	var stamps bool
+	opts := providers.LogOptions{}
 	var since time.Duration
 	c := &cobra.Command{
 		Use: "logs ADDRESS ...", Short: "Show what replicas print",
-		Long: "Shows the logs of replicas, or of all replicas of a function.\n\n  flowctl logs -f function.web\n  flowctl logs -tail=20 function.web[0] function.api[1]",
+		Long: "Shows the logs of replicas, or of all replicas of a function. With -f, it goes on with\nnew lines, with those of replicas that come, and of those that take the place of others.\n\n  flowctl logs -f function.web\n  flowctl logs -tail=20 function.web[0] function.api[1]",
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeAddresses(engine.KindFunction),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			f.Path = spec
 			return a.withState(cmd, f, func(s *session) error {
-				objects, err := s.pick(cmd.Context(), argv, engine.KindFunction)
-				if err != nil {
-					return err
-				}
-				opts := providers.LogOptions{Tail: tail, Follow: follow}
+				l := logReader{session: s, addrs: argv, stamps: stamps, opts: opts}
 				if since > 0 {
-					opts.Since = a.now().Add(-since)
+					l.opts.Since = a.now().Add(-since)
 				}
-				return s.logs(cmd.Context(), objects, opts, stamps)
+				return l.run(cmd.Context())
 			})
 		},
 	}
 	specFlag(c, &spec)
 	f.Register(c.Flags(), false)
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines")
+	c.Flags().BoolVarP(&opts.Follow, "follow", "f", false, "go on with new lines")
 	c.Flags().BoolVarP(&stamps, "timestamps", "t", false, "show when each line was printed")
-	c.Flags().IntVar(&tail, "tail", -1, "only the last so many lines of each")
+	c.Flags().IntVar(&opts.Tail, "tail", -1, "only the last so many lines of each")
 	c.Flags().DurationVar(&since, "since", 0, "only lines not older than this, such as 10m")
 	return c
 }
@@ -101,43 +95,6 @@ func missing(a engine.Address, objects []engine.Object) error {
 	return fmt.Errorf("there is no %s; 'flowctl state list' shows what there is.%s", a, hint)
 }
 
-// logs prints the logs of several replicas, each line with its replica's address
-// if there are several.
-func (s *session) logs(ctx context.Context, objects []engine.Object, opts providers.LogOptions, stamps bool) error {
-	width := 0
-	for _, o := range objects {
-		width = max(width, len(o.Address.String()))
-	}
-	style := s.app.outStyle()
-	var mu sync.Mutex // guards the output and errs
-	var errs []error
-	var wg sync.WaitGroup
-	for i, o := range objects {
-		prefix := ""
-		if len(objects) > 1 {
-			prefix = style.Pick(i, fmt.Sprintf("%-*s | ", width, o.Address))
-		}
-		wg.Go(func() {
-			err := s.follow(ctx, o, opts, func(l providers.LogLine) {
-				mu.Lock()
-				defer mu.Unlock()
-				stamp := ""
-				if stamps {
-					stamp = style.Dim(l.At.Local().Format("2006-01-02T15:04:05.000")) + " "
-				}
-				fmt.Fprintf(s.app.out, "%s%s%s\n", prefix, stamp, printable(l.Text))
-			})
-			if err != nil && !errors.Is(err, context.Canceled) && ctx.Err() == nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, fmt.Errorf("logs of %s: %w", o.Address, err))
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
-}
-
 // printable drops what would disturb a terminal, but keeps colours.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
@@ -146,24 +103,6 @@ func printable(text string) string {
 		}
 		return r
 	}, text)
-}
-
-func (s *session) follow(ctx context.Context, o engine.Object, opts providers.LogOptions, each func(providers.LogLine)) error {
-	p, err := s.set.Get(ctx, o.Provider)
-	if err != nil {
-		return err
-	}
-	l, ok := providers.As[providers.Logger](p)
-	if !ok {
-		return fmt.Errorf("provider %s keeps no logs", o.Provider)
-	}
-	for line, err := range l.Logs(ctx, o, opts) {
-		if err != nil {
-			return err
-		}
-		each(line)
-	}
-	return nil
 }
 
 // completeAddresses offers the recorded addresses of some kinds to the shell.

@@ -52,6 +52,7 @@ var (
 	_ providers.Suspender = (*Docker)(nil)
 	_ providers.Restarter = (*Docker)(nil)
 	_ providers.Signaler  = (*Docker)(nil)
+	_ providers.Copier    = (*Docker)(nil)
 
 	_ providers.Meter   = (*Docker)(nil)
 	_ providers.Watcher = (*Docker)(nil)

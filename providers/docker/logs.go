@@ -98,12 +98,12 @@ func (d *Docker) Exec(ctx context.Context, o engine.Object, argv []string, strea
 		return 0, err
 	}
 	x, err := dm.ContainerExecCreate(ctx, c.ID, container.ExecOptions{
-		Cmd: argv, AttachStdin: streams.In != nil, AttachStdout: true, AttachStderr: true,
+		Cmd: argv, AttachStdin: streams.In != nil, AttachStdout: true, AttachStderr: true, Tty: streams.Terminal != nil,
 	})
 	if err != nil {
 		return 0, dm.fault(fmt.Sprintf("run %s in container %s", argv[0], name), err)
 	}
-	conn, err := dm.ContainerExecAttach(ctx, x.ID, container.ExecAttachOptions{})
+	conn, err := dm.ContainerExecAttach(ctx, x.ID, container.ExecAttachOptions{Tty: streams.Terminal != nil})
 	if err != nil {
 		return 0, dm.fault(fmt.Sprintf("run %s in container %s", argv[0], name), err)
 	}
@@ -111,6 +111,15 @@ func (d *Docker) Exec(ctx context.Context, o engine.Object, argv []string, strea
 	// The end of the context ends the streams; the command goes on, as the engine
 	// offers no way to end it.
 	defer context.AfterFunc(ctx, conn.Close)()
+	if t := streams.Terminal; t != nil {
+		restore, err := t.Raw()
+		if err != nil {
+			return 0, err
+		}
+		defer restore()
+		// Without it, the command only takes the terminal for another size.
+		dm.ContainerExecResize(ctx, x.ID, container.ResizeOptions{Width: uint(t.Width), Height: uint(t.Height)})
+	}
 	if streams.In != nil {
 		// It is not waited for: a terminal gives nothing back until a key is pressed.
 		go func() {
@@ -118,7 +127,11 @@ func (d *Docker) Exec(ctx context.Context, o engine.Object, argv []string, strea
 			conn.CloseWrite()
 		}()
 	}
-	_, err = stdcopy.StdCopy(streams.Out, streams.Err, conn.Reader)
+	if streams.Terminal != nil { // its streams are one
+		_, err = io.Copy(streams.Out, conn.Reader)
+	} else {
+		_, err = stdcopy.StdCopy(streams.Out, streams.Err, conn.Reader)
+	}
 	if ctx.Err() != nil {
 		return 0, context.Cause(ctx)
 	}

@@ -47,6 +47,7 @@ var (
 
 	_ providers.Suspender = (*Local)(nil)
 	_ providers.Restarter = (*Local)(nil)
+	_ providers.Copier    = (*Local)(nil)
 
 	_ providers.Meter   = (*Local)(nil)
 	_ providers.Sizer   = (*Local)(nil)

@@ -155,6 +155,28 @@ func Sizes(texts []string) ([]Size, error) {
 	return all, nil
 }
 
+// Place is one side of a copy.
+type Place struct {
+	Address string // of replicas; "" for this machine
+	Path    string
+}
+
+// ParsePlace parses "function.web[0]:/etc/hosts", or a path here.
+func ParsePlace(text string) Place {
+	for i, r := range text {
+		if r != ':' {
+			continue
+		}
+		if a, err := engine.ParseAddress(text[:i]); err == nil && a.Kind == engine.KindFunction {
+			if text[i+1:] == "" {
+				return Place{text[:i], "."}
+			}
+			return Place{text[:i], text[i+1:]}
+		}
+	}
+	return Place{Path: text}
+}
+
 // UsageError is a mistake in how a command was called.
 type UsageError struct{ err error }
 
