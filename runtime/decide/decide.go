@@ -46,7 +46,12 @@ type turn struct {
 func newTurn(r rule.Rule, h History, o Observation, now time.Time) *turn {
 	h.Highs, h.Lows = slices.Clone(h.Highs), slices.Clone(h.Lows)
 	h.Actions = slices.Clone(h.Actions)
-	h.Metrics, h.Steps = slices.Clone(h.Metrics), slices.Clone(h.Steps)
+	h.Metrics = slices.DeleteFunc(slices.Clone(h.Metrics), func(s Seen) bool {
+		return !slices.ContainsFunc(r.Metrics, func(m rule.Metric) bool { return m.Name == s.Name })
+	})
+	h.Steps = slices.DeleteFunc(slices.Clone(h.Steps), func(s Stepped) bool {
+		return !slices.ContainsFunc(r.Steps, func(x engine.ScalingStep) bool { return x.Name == s.Name })
+	})
 	if h.Since.IsZero() {
 		h.Since, h.Active = now, now
 	}

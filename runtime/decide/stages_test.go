@@ -122,3 +122,14 @@ func TestMachines(t *testing.T) {
 		t.Errorf("shrinks to %d within twice the time of a boot: %s", d.To, d.Why)
 	}
 }
+
+// What the rule does not have any more is forgotten.
+func TestHistoryOfWhatIsGoneIsForgotten(t *testing.T) {
+	h := old()
+	h.Metrics = []decide.Seen{{Name: "queue", Peak: 900, Until: start.Add(time.Hour)}}
+	h.Steps = []decide.Stepped{{Name: "hot", At: start}}
+	d, h := decide.Decide(ruleOf(t, block(metric("rps", 50))), h, decide.Observation{Ready: 2, Samples: reading("rps", 100)}, start)
+	if d.To != 2 || len(h.Metrics) != 1 || h.Metrics[0].Name != "rps" || len(h.Steps) != 0 {
+		t.Errorf("to %d, history: %+v", d.To, h)
+	}
+}

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
@@ -35,7 +36,7 @@ func Of(d engine.Desired) (Input, error) {
 		if bare, _ := v.UnmarkDeep(); !bare.IsWhollyKnown() {
 			return in, fmt.Errorf("%s depends on what is known only when the flow is applied, so it cannot be simulated", decl.Address)
 		}
-		x, problems := rule.Of(decl.Address.Name, engine.MustDecode[engine.Scaling](v))
+		x, problems := rule.Of(strings.TrimPrefix(decl.Address.String(), "scaling."), engine.MustDecode[engine.Scaling](v))
 		for _, p := range problems {
 			if !p.Warning {
 				return in, fmt.Errorf("%s: %s", decl.Address, p.Detail)
