@@ -447,6 +447,7 @@ type DownLimit struct {
 type Forecast struct {
 	Lookahead string   `flow:"lookahead" default:"auto" doc:"How far ahead; auto is the time that it takes to start a replica, and one evaluation."`
 	Over      Duration `flow:"over" min:"10s" max:"1h" default:"2m" doc:"The time that the trend is taken from."`
+	Season    Duration `flow:"season" min:"0s" max:"168h" default:"0s" doc:"After how long the load comes again, such as \"24h\": what there was so long ago, looking ahead from then, is expected again. 0 means that it does not."`
 }
 
 // ScalingZero says when a function rests.

@@ -66,6 +66,7 @@ type Span struct {
 type Ahead struct {
 	Lookahead Span
 	Over      time.Duration
+	Season    time.Duration // 0 without
 }
 
 // Problem is something senseless in a scaling block.
@@ -112,7 +113,7 @@ func Of(name string, s engine.Scaling) (Rule, []Problem) {
 	down := given(s.Down)
 	r.Victim, r.Protect = down.Victim, down.Protect == "busy"
 	if f := s.Forecast; f != nil {
-		r.Ahead = &Ahead{Lookahead: b.span("forecast", "lookahead", f.Lookahead), Over: f.Over.Std()}
+		r.Ahead = &Ahead{Lookahead: b.span("forecast", "lookahead", f.Lookahead), Over: f.Over.Std(), Season: f.Season.Std()}
 	}
 	if s.Target.Kind == engine.KindFunction {
 		b.steps()

@@ -3,18 +3,29 @@ package decide
 import (
 	"math"
 	"time"
+
+	"github.com/flowctl/flowctl/engine/rule"
 )
 
 // forecast extrapolates a metric by the straight line of least squares through
-// its last samples. Of a slope, only what is beyond its standard error counts,
-// so that noise forecasts nothing. It is never below the value.
-func (t *turn) forecast(all []Sample, end time.Time, value float64) float64 {
-	in := between(all, end.Add(-t.r.Ahead.Over), end)
-	slope := rise(in, end)
-	lookahead := t.span(t.r.Ahead.Lookahead, t.o.Boot+t.r.Every)
-	// The value is that of the middle of its window, the line is told at its end.
-	return max(value, value+slope*lookahead.Seconds())
+// its last samples, and by what there was a season ago. Of a slope, only what is
+// beyond its standard error counts, so that noise forecasts nothing. It is never
+// below the value.
+func (t *turn) forecast(m rule.Metric, all []Sample, end time.Time, value float64) float64 {
+	a := t.r.Ahead
+	lookahead := t.span(a.Lookahead, t.o.Boot+t.r.Every)
+	slope := rise(between(all, end.Add(-a.Over), end), end)
+	ahead := max(value, value+slope*lookahead.Seconds())
+	if a.Season > 0 {
+		then := end.Add(lookahead - a.Season)
+		around := max(m.Window/2, rollup)
+		ahead = max(ahead, aggregate(between(all, then.Add(-around), then.Add(around)), m.Aggregate))
+	}
+	return ahead
 }
+
+// rollup is how far apart old samples may be.
+const rollup = time.Minute
 
 // rise is how much a metric grows in a second, less its standard error; 0 if it
 // does not, or if there are too few samples to tell.

@@ -107,6 +107,39 @@ func TestForecast(t *testing.T) {
 	}
 }
 
+// What there was a season ago comes again, and is met before it does.
+func TestForecastOfASeason(t *testing.T) {
+	s := free(block(metric("rps", 10)))
+	s.Metrics[0].Burst = &engine.MetricBurst{}
+	f := engine.DefaultsOf[engine.Forecast]()
+	s.Metrics[0].Window = engine.Duration(2 * time.Minute) // old samples are rolled up by the minute
+	f.Lookahead, f.Season = "2m", engine.Duration(24*time.Hour)
+	s.Forecast = &f
+	jump := start.Add(-23 * time.Hour)
+	var samples []decide.Sample
+	for at := start.Add(-24 * time.Hour); at.Before(start.Add(time.Hour)); at = at.Add(time.Minute) {
+		v := 50.0
+		if !at.Before(jump) && at.Before(jump.Add(30*time.Minute)) {
+			v = 200
+		}
+		samples = append(samples, decide.Sample{At: at, Value: v})
+	}
+	for _, c := range []struct {
+		name  string
+		early time.Duration // before the jump comes again
+		want  int
+	}{
+		{"too early to tell", 4 * time.Minute, 5},
+		{"ahead of it", 30 * time.Second, 20},
+	} {
+		now := start.Add(time.Hour - c.early)
+		d, _ := decide.Decide(ruleOf(t, s), old(), decide.Observation{Ready: 5, Samples: map[string][]decide.Sample{"rps": samples}}, now)
+		if d.Want != c.want {
+			t.Errorf("%s: wants %d, want %d: %s", c.name, d.Want, c.want, d.Why)
+		}
+	}
+}
+
 // Machines follow their demand through the same stages.
 func TestMachines(t *testing.T) {
 	s := engine.DefaultsOf[engine.Scaling]()

@@ -44,7 +44,7 @@ func (t *turn) metric(m rule.Metric) Wish {
 	w.Voted = true
 	value := w.Value
 	if t.r.Ahead != nil {
-		w.Ahead = t.forecast(all, end, value)
+		w.Ahead = t.forecast(m, all, end, value)
 		value = max(value, w.Ahead)
 	}
 	if m.Average {

@@ -63,7 +63,7 @@ func newFunction(x rule.Rule, g engine.FunctionGroup, in Input, load float64) *f
 		f.keep = max(f.keep, s.For.Std()+2*x.Every)
 	}
 	if x.Ahead != nil {
-		f.keep = max(f.keep, x.Ahead.Over)
+		f.keep = max(f.keep, x.Ahead.Over, x.Ahead.Season+2*time.Minute)
 	}
 	first := g.Replicas.Clamp(f.need(load / target))
 	for n := range first {

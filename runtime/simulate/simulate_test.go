@@ -126,6 +126,33 @@ func TestDecisionsAreThoseOfDecide(t *testing.T) {
 	}
 }
 
+// A forecast with a season learns from the first jump what the others need.
+func TestASeasonIsLearnt(t *testing.T) {
+	daily := func(t time.Duration) float64 {
+		if t%(30*time.Minute) >= 20*time.Minute {
+			return 380
+		}
+		return 60
+	}
+	missed := func(season time.Duration) float64 {
+		s := engine.DefaultsOf[engine.Scaling]()
+		s.Target, s.Min, s.Max = web, 2, 8
+		m := engine.DefaultsOf[engine.Metric]()
+		m.Name, m.Target = "rps", 50
+		s.Metrics = []engine.Metric{m}
+		f := engine.DefaultsOf[engine.Forecast]()
+		f.Season = engine.Duration(season)
+		s.Forecast = &f
+		in := twoTier(daily)
+		in.Rules[0], _ = rule.Of("web", s)
+		in.Length, in.Model.Boot = 2*time.Hour, 20*time.Second
+		return simulate.Run(in).Groups[0].Figures.SLOViolation
+	}
+	if without, with := missed(0), missed(30*time.Minute); with > without/2 {
+		t.Errorf("misses %.2f %% with a season, %.2f %% without", with, without)
+	}
+}
+
 // A week of noise, a second at a time.
 func BenchmarkWeek(b *testing.B) {
 	in := twoTier(func(t time.Duration) float64 {
