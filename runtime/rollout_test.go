@@ -1,8 +1,11 @@
 package runtime_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -11,9 +14,11 @@ import (
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/exec"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/flowctl/flowctl/providers/sim"
 	"github.com/flowctl/flowctl/runtime"
+	"github.com/flowctl/flowctl/state"
 )
 
 // shop is a function behind a frontend, of a version, with a policy.
@@ -225,4 +230,124 @@ func TestABadCanaryGoesBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// sick is a provider on which replicas of a version are never healthy.
+type sick struct {
+	providers.Provider
+	version string
+}
+
+func (s sick) Unwrap() providers.Provider { return s.Provider }
+
+func (s sick) Probe(ctx context.Context, o engine.Object) error {
+	if engine.MustDecode[engine.Replica](o.Value).Env["V"] == s.version {
+		return errors.New("it is sick")
+	}
+	return nil
+}
+
+func TestASickRevisionGoesBack(t *testing.T) {
+	for _, strategy := range []string{"rolling", "blue_green", "canary"} {
+		t.Run(strategy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t)
+				l.wrap = func(p providers.Provider) providers.Provider { return sick{p, "2"} }
+				policy := fmt.Sprintf("strategy = %q", strategy)
+				good, bad := load(t, shop("1", policy)), load(t, shop("2", policy))
+				l.apply(good)
+				f := l.traffic()
+				out, err := l.try(runtime.Request{Desired: bad})
+				if err == nil || !strings.Contains(err.Error(), "it is sick") || out.Back == nil || out.Back.Err != nil {
+					t.Fatalf("err = %v, back = %+v", err, out.Back)
+				}
+				l.want("traffic", f.String(), "1:100x4")
+				l.want("replicas", l.replicas(), "0#1 1#1 2#1 3#1")
+				l.settled(good)
+				if _, diags, _ := l.flow.Plan(t.Context(), runtime.Request{Desired: bad}); len(diags) != 1 || diags[0].Summary != "Revision that is not good" {
+					t.Errorf("the next plan says %v", diags)
+				}
+			})
+		})
+	}
+}
+
+// A revision that turns sick half-way: those that were replaced are replaced again.
+func TestARollingUpdateThatTurnsSickGoesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		good, bad := load(t, shop("1", "max_surge = 1")), load(t, shop("2", "max_surge = 1"))
+		l.apply(good)
+		l.wrap = func(p providers.Provider) providers.Provider {
+			if strings.Count(l.replicas(), "#2") < 2 {
+				return p
+			}
+			return sick{p, "2"}
+		}
+		f := l.traffic()
+		if _, err := l.try(runtime.Request{Desired: bad}); err == nil {
+			t.Fatal("nothing failed")
+		}
+		if turns := f.String(); !strings.Contains(turns, "2:100x") || !strings.HasSuffix(turns, "\n1:100x4") {
+			t.Errorf("traffic:\n%s", turns)
+		}
+		l.settled(good)
+	})
+}
+
+// Killed at every write of the journal, during every strategy and on the way back,
+// and then applied: it converges, nothing is lost or made twice, and at every moment
+// as many replicas serve as are wanted.
+func TestARolloutKilledAtEveryWrite(t *testing.T) {
+	every := 3
+	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
+		every = 1
+	}
+	for _, policy := range []string{"max_surge = 2", blueGreen, blueGreen + "\n keep = \"0s\"", canary} {
+		for _, version := range []string{"2", "sick"} {
+			t.Run(fmt.Sprintf("%.26q to %s", policy, version), func(t *testing.T) {
+				for n := 0; rolloutKilled(t, policy, version, n); n += every {
+				}
+			})
+		}
+	}
+}
+
+// rolloutKilled applies a version that is killed at a write, and applies again. It
+// reports whether the run was killed.
+func rolloutKilled(t *testing.T, policy, version string, n int) (killed bool) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.wrap = func(p providers.Provider) providers.Provider { return sick{p, "sick"} }
+		was, d := load(t, shop("1", policy)), load(t, shop(version, policy))
+		l.apply(was)
+		f := l.traffic()
+		writes := &killer{left: n, torn: n%2 == 1}
+		l.flow.Journal = func(lease *state.Lease) exec.Journal {
+			writes.Journal = l.store.Journal(lease) // of the run that goes back, too
+			return writes
+		}
+		_, err := l.try(runtime.Request{Desired: d})
+		killed = errors.Is(err, errKilled) || writes.left <= 0
+		l.flow.Journal = func(lease *state.Lease) exec.Journal { return l.store.Journal(lease) }
+		if _, err = l.try(runtime.Request{Desired: d}); (err != nil) != (version == "sick") {
+			t.Fatalf("killed at write %d, then applied: %v", n, err)
+		}
+		if version == "sick" {
+			d = was
+		}
+		l.settled(d)
+		for _, turn := range strings.Split(f.String(), "\n") {
+			serving := 0
+			for _, part := range strings.Fields(turn) {
+				var x int
+				fmt.Sscanf(part[strings.LastIndexByte(part, 'x'):], "x%d", &x)
+				serving += x
+			}
+			if serving < 4 {
+				t.Errorf("killed at write %d, only %d serve for a moment:\n%s", n, serving, f)
+			}
+		}
+	})
+	return killed
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -173,12 +174,26 @@ func surroundings(path string, err error) (error, bool) {
 	return err, false
 }
 
+// backup copies a file of an old format beside it, whole or not at all. Another
+// process that was faster has done so before it changed the format.
+func backup(ctx context.Context, db *sql.DB, path string, from int, unique string) error {
+	copied := fmt.Sprintf("%s.v%d.%s", path, from, unique)
+	defer os.Remove(copied)
+	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", copied); err != nil {
+		return err
+	}
+	var now int
+	if err := db.QueryRowContext(ctx, "PRAGMA user_version").Scan(&now); err != nil || now != from {
+		return err
+	}
+	return os.Rename(copied, fmt.Sprintf("%s.v%d", path, from))
+}
+
 // migrate brings a file to the newest format, each step in one transaction. A
 // copy of the old file is kept beside it.
 func migrate(ctx context.Context, db *sql.DB, path string, from int, lineage string) error {
 	if from > 0 && from < len(migrations) {
-		backup := fmt.Sprintf("%s.v%d", path, from)
-		if _, err := db.ExecContext(ctx, "VACUUM INTO ?", backup); err != nil {
+		if err := backup(ctx, db, path, from, lineage); err != nil {
 			return fmt.Errorf("copy the state before changing its format: %w", err)
 		}
 	}
@@ -188,6 +203,14 @@ func migrate(ctx context.Context, db *sql.DB, path string, from int, lineage str
 			return err
 		}
 		defer tx.Rollback()
+		var now int
+		if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&now); err != nil {
+			return err
+		}
+		if now > v { // another process was faster
+			tx.Rollback()
+			continue
+		}
 		if _, err := tx.ExecContext(ctx, migrations[v]); err != nil {
 			return fmt.Errorf("change the state to format %d: %w", v+1, err)
 		}

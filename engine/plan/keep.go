@@ -64,7 +64,7 @@ func (c *computer) keepNew(d *engine.Decl, r *engine.Rollout, pairs []pair) {
 	}
 	for _, f := range r.Fronts {
 		for _, a := range f.New {
-			if o := outgoing(c.changeOf(a)); o != nil && ids[o.Attr("replica_id")] {
+			if o := outgoing(c.changeOf(a)); o != nil && ids[o.Attr("replica_id")] && c.stands(*o) {
 				r.Kept = append(r.Kept, o.Key())
 			}
 		}
@@ -104,7 +104,7 @@ func (c *computer) keptReplicas(d *engine.Decl) map[string]bool {
 func (c *computer) keepSome(ch *engine.Change, stays func(engine.Object) bool) {
 	var rest []engine.Object
 	for _, o := range ch.Leftovers {
-		if o.Lifecycle == engine.Ready && c.stands(o) && stays(o) {
+		if c.stands(o) && stays(o) {
 			ch.Kept = append(ch.Kept, o)
 		} else {
 			rest = append(rest, o)
@@ -113,9 +113,9 @@ func (c *computer) keepSome(ch *engine.Change, stays func(engine.Object) bool) {
 	ch.Leftovers = rest
 }
 
-// stands reports whether an object is there and what it needs stays.
+// stands reports whether an object is there and works, and what it needs stays.
 func (c *computer) stands(o engine.Object) bool {
-	if c.in.Observed[o.Key()].Presence != engine.Present {
+	if o.Lifecycle != engine.Ready || c.in.Observed[o.Key()].Presence != engine.Present {
 		return false
 	}
 	for _, n := range o.Needs {

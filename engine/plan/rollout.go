@@ -87,7 +87,7 @@ func (c *computer) strategy(d *engine.Decl, pairs []pair, backends map[engine.Ad
 		if p.ch.Action == engine.Replace && !p.ch.CreateFirst && p.ch.Prior.Lifecycle != engine.Tainted {
 			return engine.Rolling
 		}
-		finished = finished || p.old == nil && p.ch.Action != engine.Create
+		finished = finished || there(p) > 0 && !slices.ContainsFunc(backends[p.ch.Address], func(b *engine.Change) bool { return outgoing(b) != nil })
 		revised = revised || p.old != nil && differs(p.old.Value, p.ch.Planned)
 		for _, b := range backends[p.ch.Address] {
 			watched = watched || b.Prior != nil && c.in.Observed[b.Prior.Key()].Detour != ""
@@ -132,8 +132,9 @@ func (c *computer) canaries(r *engine.Rollout, pairs []pair) []pair {
 	return pairs[:n]
 }
 
+// there is 1 if the new replica of a pair exists, else 0.
 func there(p pair) int {
-	if p.ch.Action == engine.Replace {
+	if p.ch.Action == engine.Replace || p.ch.Action == engine.Create {
 		return 0
 	}
 	return 1
