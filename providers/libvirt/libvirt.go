@@ -105,6 +105,18 @@ func (l *Libvirt) hypervisor() (hypervisor, error) {
 	return h, nil
 }
 
+// begin returns the connection for something that is to be made. That something
+// was made is seen by the provider's folder, which Clean removes.
+func (l *Libvirt) begin(ctx context.Context) (hypervisor, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err := os.MkdirAll(l.settings.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	return l.hypervisor()
+}
+
 // Close ends the connection.
 func (l *Libvirt) Close() error {
 	l.mu.Lock()

@@ -84,7 +84,7 @@ func networkRef(n libvirtxml.Network) (providers.Ref, bool) {
 // and disks that nothing stands on. With all, it also removes what the state knows
 // nothing of, and the keys.
 func (l *Libvirt) Clean(ctx context.Context, all bool) error {
-	if _, err := os.Stat(l.keyDir()); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(l.settings.Dir); errors.Is(err, os.ErrNotExist) {
 		return nil // nothing was ever made
 	}
 	h, err := l.hypervisor()

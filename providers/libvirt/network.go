@@ -56,10 +56,7 @@ func (l *Libvirt) drawNetwork(r providers.Ref, want engine.Network, p netip.Pref
 }
 
 func (l *Libvirt) applyNetwork(ctx context.Context, r providers.Ref, want engine.Network, prior *engine.Network) (engine.Network, bool, error) {
-	if ctx.Err() != nil {
-		return want, false, context.Cause(ctx)
-	}
-	h, err := l.hypervisor()
+	h, err := l.begin(ctx)
 	if err != nil {
 		return want, false, err
 	}

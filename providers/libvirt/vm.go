@@ -56,10 +56,7 @@ func (l *Libvirt) checkVM(_ context.Context, a engine.Address, want engine.VM, _
 func vcpus(cpus float64) uint { return uint(math.Ceil(cpus)) }
 
 func (l *Libvirt) applyVM(ctx context.Context, r providers.Ref, want engine.VM, prior *engine.VM) (engine.VM, bool, error) {
-	if ctx.Err() != nil {
-		return want, false, context.Cause(ctx)
-	}
-	h, err := l.hypervisor()
+	h, err := l.begin(ctx)
 	if err != nil {
 		return want, false, err
 	}

@@ -183,13 +183,13 @@ func (l *Libvirt) base(h hypervisor, file string) (shared, error) {
 	}
 	v, err := h.Volume(l.cfg.Pool, name)
 	if errors.Is(err, providers.ErrNotFound) {
-		v, err = l.upload(h, f, name, size)
+		v, err = l.upload(h, f, name, size, s)
 	}
 	s.path = v.Path
 	return s, err
 }
 
-func (l *Libvirt) upload(h hypervisor, f *os.File, name string, size int64) (volume, error) {
+func (l *Libvirt) upload(h hypervisor, f *os.File, name string, size int64, s shared) (volume, error) {
 	half := name + "." + l.state() + ".part"
 	if err := h.RemoveVolume(l.cfg.Pool, half); err != nil && !errors.Is(err, providers.ErrNotFound) {
 		return volume{}, err
@@ -201,7 +201,12 @@ func (l *Libvirt) upload(h hypervisor, f *os.File, name string, size int64) (vol
 	if err := h.Upload(l.cfg.Pool, half, f, size); err != nil {
 		return volume{}, storageFault(err)
 	}
-	whole := plain(name, size)
+	// Libvirt looks into what it copies, once it has looked at the pool again.
+	if err := h.Refresh(l.cfg.Pool); err != nil {
+		return volume{}, err
+	}
+	whole := plain(name, int64(s.size))
+	whole.Target.Format.Type = s.format
 	text, err := whole.Marshal()
 	if err != nil {
 		return volume{}, err
