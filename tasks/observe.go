@@ -24,15 +24,31 @@ type Found struct {
 // Observe reads every recorded object, some at a time.
 func Observe(ctx context.Context, source Source, objects []engine.Object, parallelism int) (Found, error) {
 	f := Found{Observed: make(map[engine.Key]engine.Observation, len(objects))}
+	err := f.look(ctx, source, objects, objects, parallelism)
+	f.Warnings = unreachable(objects, f.Observed)
+	return f, err
+}
+
+// look reads objects. Machines that carry others' are read first, of all that is
+// known.
+func (f *Found) look(ctx context.Context, source Source, objects, all []engine.Object, parallelism int) error {
+	var g ground
+	if borne(all) {
+		var err error
+		if g, err = survey(ctx, source, all, parallelism); err != nil {
+			return err
+		}
+	}
 	var mu sync.Mutex
-	err := each(ctx, objects, parallelism, func(o engine.Object) {
-		obs := look(ctx, source, o)
+	return each(ctx, objects, parallelism, func(o engine.Object) {
+		obs, ok := g.of(o)
+		if !ok {
+			obs = look(ctx, source, o)
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		f.Observed[o.Key()] = obs
 	})
-	f.Warnings = unreachable(objects, f.Observed)
-	return f, err
 }
 
 // unreachable warns of what could not be read, once for each reason.
@@ -147,14 +163,8 @@ func Recover(ctx context.Context, source Source, snap engine.Snapshot, paralleli
 		}
 		byKey[o.Key()] = in
 	}
-	var mu sync.Mutex
 	f.Observed = map[engine.Key]engine.Observation{}
-	err := each(ctx, objects, parallelism, func(o engine.Object) {
-		obs := look(ctx, source, o)
-		mu.Lock()
-		defer mu.Unlock()
-		f.Observed[o.Key()] = obs
-	})
+	err := f.look(ctx, source, objects, append(slices.Clone(objects), snap.Objects...), parallelism)
 	for _, o := range objects {
 		f.resolve(byKey[o.Key()], o)
 	}

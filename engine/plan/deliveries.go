@@ -13,7 +13,7 @@ import (
 func (c *computer) deliver(needs []engine.Need, machine engine.Change) []engine.Need {
 	for _, n := range needs {
 		image := c.changeOf(n.Target)
-		if n.Target.Kind != engine.KindImage || image == nil || c.homes[n.Target] == machine.Address || !deliverable(*image, machine) {
+		if n.Target.Kind != engine.KindImage || image == nil || c.homes[n.Target] == machine.Address || !c.deliverable(*image, machine) {
 			continue
 		}
 		a := engine.DeliveryOf(n.Target, machine.Address)
@@ -26,13 +26,13 @@ func (c *computer) deliver(needs []engine.Need, machine engine.Change) []engine.
 }
 
 // deliverable reports whether an image can be brought to a machine: it is one that
-// some host makes, and both are the same provider's.
-func deliverable(image, machine engine.Change) bool {
+// some host makes, and whoever makes it runs the functions there.
+func (c *computer) deliverable(image, machine engine.Change) bool {
 	if image.Planned == cty.NilVal || image.Planned.GetAttr("host").IsNull() {
 		return false
 	}
 	made, _, _ := strings.Cut(image.Provider, ".")
-	runs, _, _ := strings.Cut(machine.Provider, ".")
+	runs, _, _ := strings.Cut(c.in.Desired.Runner(machine.Provider), ".")
 	return made == runs
 }
 
@@ -41,7 +41,7 @@ func (c *computer) delivery(image, machine engine.Change) subject {
 	want, _ := config.Eval(c)
 	bare, hidden := engine.Unmark(want)
 	return subject{
-		addr: engine.DeliveryOf(image.Address, machine.Address), provider: machine.Provider, want: bare, hidden: hidden,
+		addr: engine.DeliveryOf(image.Address, machine.Address), provider: c.in.Desired.Runner(machine.Provider), want: bare, hidden: hidden,
 		needs:  []engine.Need{{Target: machine.Address, Source: image.Source}, {Target: image.Address, Source: image.Source}},
 		config: config, timeouts: image.Timeouts, source: image.Source,
 	}

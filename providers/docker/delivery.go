@@ -20,6 +20,9 @@ func (d *Docker) applyDelivery(ctx context.Context, r providers.Ref, want engine
 	if err != nil {
 		return want, false, err
 	}
+	if err := d.moveIn(ctx, dm, r.Operation); err != nil {
+		return want, false, err
+	}
 	there, err := dm.has(ctx, want.Name)
 	switch {
 	case there || err != nil:

@@ -75,6 +75,9 @@ func (d *Docker) applyImage(ctx context.Context, r providers.Ref, want engine.Im
 	if err != nil {
 		return want, false, err
 	}
+	if err := d.moveIn(ctx, dm, r.Operation); err != nil {
+		return want, false, err
+	}
 	digest, err := d.sourceDigest(want)
 	if err != nil {
 		return want, false, providers.Permanent(fmt.Errorf("make %s: %w", r.Address, err))

@@ -24,6 +24,9 @@ func (d *Docker) List(ctx context.Context) ([]engine.Object, error) {
 	var objects []engine.Object
 	for _, dm := range all {
 		some, err := d.listOn(ctx, dm)
+		if dm.lost(err) {
+			continue
+		}
 		if err != nil {
 			return objects, err
 		}
@@ -53,6 +56,8 @@ func (d *Docker) listOn(ctx context.Context, dm *daemon) ([]engine.Object, error
 		var value any = engine.Network{ID: n.Name, Host: engine.HostLink{ID: dm.hostOf(n.Labels)}}
 		if a, err := engine.ParseAddress(n.Labels[labelAddress]); err == nil && a.Kind == engine.KindHost {
 			value = engine.Host{ID: dm.hostOf(n.Labels), Address: dm.address}
+		} else if a.Kind == engine.KindVM {
+			continue // it is not ours to make
 		}
 		objects = append(objects, labelledObject(n.Labels, value)...)
 	}
@@ -94,6 +99,9 @@ func (d *Docker) Clean(ctx context.Context, all bool) error {
 		if err == nil && all {
 			r := providers.Ref{Address: n.Host}
 			err = errors.Join(d.strip(ctx, dm, n.Host.String()), d.forget(r))
+		}
+		if dm != nil && dm.lost(err) {
+			err = d.forget(providers.Ref{Address: n.Host})
 		}
 		errs = append(errs, err)
 	}

@@ -24,6 +24,9 @@ func (d *Docker) applyReplica(ctx context.Context, r providers.Ref, want engine.
 	if err != nil {
 		return want, false, err
 	}
+	if err := d.moveIn(ctx, dm, r.Operation); err != nil {
+		return want, false, err
+	}
 	name := d.name(r.Address, r.Gen)
 	if prior != nil {
 		c, err := dm.ContainerInspect(ctx, name)
@@ -132,6 +135,7 @@ func (d *Docker) find(ctx context.Context, name, machineID string) (*daemon, con
 		switch {
 		case err == nil:
 			return dm, c, nil
+		case machineID == "" && dm.lost(dm.fault("", err)):
 		case !errdefs.IsNotFound(err):
 			return nil, c, dm.fault("look for container "+name, err)
 		}
@@ -219,10 +223,13 @@ func (d *Docker) removeReplica(ctx context.Context, r providers.Ref, known engin
 	if err := dm.remove(ctx, c.ID); err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return m.Name != "" }) {
-		return nil
+	if slices.ContainsFunc(c.Mounts, func(m container.MountPoint) bool { return m.Name != "" }) {
+		err := dm.removeVolumes(ctx, d.labelled(labelAddress, r.Address.String(), labelGeneration, strconv.Itoa(r.Gen)))
+		if err != nil {
+			return err
+		}
 	}
-	return dm.removeVolumes(ctx, d.labelled(labelAddress, r.Address.String(), labelGeneration, strconv.Itoa(r.Gen)))
+	return d.moveOut(ctx, dm)
 }
 
 // stop asks a container to end, and kills it after the grace that it has.

@@ -1,0 +1,58 @@
+package docker
+
+import (
+	"context"
+	"errors"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
+)
+
+// A machine that another provider makes has an engine, too: its id says where, as a
+// host's does. Nobody asks us to make it ready for the flow, so whatever is to be on
+// it does so first, and what is the last to leave forgets it. What is on a machine
+// goes with it.
+
+// guest returns the machine that an engine is on, if another provider made it.
+func (dm *daemon) guest() (engine.Address, bool) {
+	a, err := engine.ParseAddress(dm.machine)
+	return a, err == nil && a.Kind == engine.KindVM
+}
+
+// moveIn makes the engine of another's machine ready for something that is to be on
+// it.
+func (d *Docker) moveIn(ctx context.Context, dm *daemon, operation string) error {
+	a, ok := dm.guest()
+	if !ok {
+		return nil
+	}
+	r := providers.Ref{Address: a, Gen: 1, Operation: operation}
+	if err := d.note(r, dm.id); err != nil {
+		return err
+	}
+	opts := network.CreateOptions{Driver: "bridge", Labels: d.labels(r, dm.machine)}
+	_, err := d.ensureNetwork(ctx, dm, d.hostNetwork(a), true, opts)
+	return err
+}
+
+// moveOut forgets the engine of another's machine when nothing runs on it any more.
+func (d *Docker) moveOut(ctx context.Context, dm *daemon) error {
+	a, ok := dm.guest()
+	if !ok {
+		return nil
+	}
+	left, err := dm.ContainerList(ctx, container.ListOptions{All: true, Filters: d.labelled()})
+	if err != nil || len(left) > 0 {
+		return dm.fault("list containers", err)
+	}
+	return d.forget(providers.Ref{Address: a})
+}
+
+// lost reports whether an error means that another's machine is not there, or
+// stands still, so that nothing on it can be found.
+func (dm *daemon) lost(err error) bool {
+	_, ok := dm.guest()
+	return ok && err != nil && (providers.Retryable(err) || errors.Is(err, context.DeadlineExceeded))
+}
