@@ -104,10 +104,6 @@ func (h *connection) Resume(name string) error {
 	})
 }
 
-func (h *connection) Shutdown(name string) error {
-	return h.onDomain("shut down", name, func(d *libvirt.Domain) error { return d.Shutdown() })
-}
-
 func (h *connection) Stop(name string) error {
 	return h.onDomain("stop", name, func(d *libvirt.Domain) error {
 		if on, err := d.IsActive(); err != nil || !on {

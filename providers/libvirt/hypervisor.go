@@ -28,8 +28,7 @@ type domains interface {
 	Start(name string) error
 	Suspend(name string) error
 	Resume(name string) error
-	Shutdown(name string) error // asks the guest
-	Stop(name string) error     // at once; stopping what is stopped succeeds
+	Stop(name string) error // at once; stopping what is stopped succeeds
 	Undefine(name string) error
 	// Stats reports on all domains, in one call.
 	Stats() ([]stats, error)

@@ -57,14 +57,15 @@ type Libvirt struct {
 }
 
 var (
-	_ providers.Provider = (*Libvirt)(nil)
-	_ providers.Checker  = (*Libvirt)(nil)
-	_ providers.Refiner  = (*Libvirt)(nil)
-	_ providers.Lister   = (*Libvirt)(nil)
-	_ providers.Cleaner  = (*Libvirt)(nil)
-	_ providers.Closer   = (*Libvirt)(nil)
-	_ providers.Meter    = (*Libvirt)(nil)
-	_ providers.Watcher  = (*Libvirt)(nil)
+	_ providers.Provider  = (*Libvirt)(nil)
+	_ providers.Checker   = (*Libvirt)(nil)
+	_ providers.Refiner   = (*Libvirt)(nil)
+	_ providers.Lister    = (*Libvirt)(nil)
+	_ providers.Cleaner   = (*Libvirt)(nil)
+	_ providers.Closer    = (*Libvirt)(nil)
+	_ providers.Meter     = (*Libvirt)(nil)
+	_ providers.Watcher   = (*Libvirt)(nil)
+	_ providers.Suspender = (*Libvirt)(nil)
 )
 
 // New returns the provider. No daemon is asked anything before the first call.

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
@@ -86,6 +88,133 @@ func TestContractOfNetworks(t *testing.T) {
 		},
 	})
 	nothingLeft(t, l)
+}
+
+// made is a machine that is removed when the test ends.
+func made(t *testing.T, l *Libvirt, n int) engine.Object {
+	t.Helper()
+	o, err := l.Apply(t.Context(), providers.Call{
+		Operation: "r1-s1", Address: machine(n), Gen: 1, Want: want(engine.KindVM, engine.VM{CPUs: 1, Memory: engine.MiB}),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nothingLeft(t, l) })
+	return o
+}
+
+func presence(t *testing.T, l *Libvirt, o engine.Object, want engine.Presence, why string) {
+	t.Helper()
+	obs, err := l.Read(t.Context(), o)
+	if err != nil || obs.Presence != want || !strings.Contains(obs.Why, why) {
+		t.Errorf("read: presence %d, %q, %v; want %d, %q", obs.Presence, obs.Why, err, want, why)
+	}
+}
+
+func TestMachinesPauseAndGoOn(t *testing.T) {
+	l := simulated(t)
+	o := made(t, l, 0)
+	for range 2 {
+		if err := l.Suspend(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	presence(t, l, o, engine.Down, "its domain is paused")
+	for range 2 {
+		if err := l.Resume(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	presence(t, l, o, engine.Present, "")
+}
+
+// A machine that was ended behind our back is started again by the next apply.
+func TestMachinesThatStandStillAreStarted(t *testing.T) {
+	l := simulated(t)
+	o := made(t, l, 0)
+	h, err := l.hypervisor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Stop(l.name(o.Address, o.Gen)); err != nil {
+		t.Fatal(err)
+	}
+	presence(t, l, o, engine.Down, "its domain is shut off")
+	again, err := l.Apply(t.Context(), providers.Call{Operation: "r2-s1", Address: o.Address, Gen: 1, Want: o.Value, Prior: &o})
+	if err != nil || again.ID() != o.ID() {
+		t.Fatalf("%s, %v; want %s", again.ID(), err, o.ID())
+	}
+	presence(t, l, o, engine.Present, "")
+}
+
+func TestWhatHappensToMachinesIsTold(t *testing.T) {
+	l := simulated(t)
+	o := made(t, l, 0)
+	h, err := l.hypervisor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	// What is told before somebody listens is not told, so it happens until it is.
+	var done sync.WaitGroup
+	defer done.Wait()
+	defer cancel()
+	done.Go(func() {
+		for ctx.Err() == nil {
+			if h.Suspend(l.name(o.Address, o.Gen)) != nil || h.Resume(l.name(o.Address, o.Gen)) != nil {
+				return
+			}
+		}
+	})
+	for e, err := range l.Watch(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Address == o.Address && e.Gen == 1 && e.What == "suspended" {
+			return
+		}
+	}
+	t.Error("nobody told that the machine was suspended")
+}
+
+func TestSomebodyElsesDomainIsLeftAlone(t *testing.T) {
+	l := simulated(t)
+	h, err := l.hypervisor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := l.name(machine(0), 1)
+	if err := h.Define("<domain type='test'><name>" + name + "</name><memory>1024</memory><os><type>hvm</type></os></domain>"); err != nil {
+		t.Fatal(err)
+	}
+	defer h.Undefine(name)
+	call := providers.Call{Operation: "r1-s1", Address: machine(0), Gen: 1, Want: want(engine.KindVM, engine.VM{CPUs: 1, Memory: engine.MiB})}
+	o, err := l.Apply(t.Context(), call)
+	if err == nil || !strings.Contains(err.Error(), "nobody's that flowctl knows of") {
+		t.Errorf("apply: %v", err)
+	}
+	o.Value = engine.Encode(engine.VM{})
+	presence(t, l, o, engine.Gone, "")
+	if err := l.Delete(t.Context(), o, "r1-s2"); err != nil {
+		t.Error(err)
+	}
+	if _, err := h.Domain(name); err != nil {
+		t.Errorf("it is gone: %v", err)
+	}
+}
+
+func TestWrongSettingsAreFoundInThePlan(t *testing.T) {
+	l := simulated(t)
+	l.cfg.Pool = "nowhere"
+	diags := l.Check(t.Context(), machine(0), want(engine.KindVM, engine.VM{CPUs: 1, Memory: engine.MiB}), nil)
+	if err := diags.Err(); err == nil || !strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("a pool that is not there: %v", err)
+	}
+	diags = l.Check(t.Context(), engine.Addr(engine.KindNetwork, "lan"), want(engine.KindNetwork, engine.Network{Mode: "bridge"}), nil)
+	if err := diags.Err(); err == nil || !strings.Contains(err.Error(), "br0") {
+		t.Errorf("a bridge without a name: %v", err)
+	}
 }
 
 // nothingLeft cleans up like the end of a destroy, and fails if that leaves anything.
