@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
@@ -66,6 +68,35 @@ func ChangedFiles(was, want []File) []File {
 		}
 	}
 	return changed
+}
+
+// FileMode reads the permissions of a file: octal digits; "" is 0644.
+func FileMode(mode string) (int64, error) {
+	if mode == "" {
+		return 0o644, nil
+	}
+	n, err := strconv.ParseInt(mode, 8, 64)
+	if err != nil || n < 0 || n > 0o7777 {
+		return 0, fmt.Errorf("mode %q is none: write octal digits, such as \"0600\"", mode)
+	}
+	return n, nil
+}
+
+// CheckFiles finds files of a function that nobody could put anywhere.
+func CheckFiles(a Address, files []File) Diagnostics {
+	var diags Diagnostics
+	fault := func(summary, format string, args ...any) {
+		diags = append(diags, Diagnostic{Summary: summary, Address: a, Detail: fmt.Sprintf(format, args...)})
+	}
+	for _, f := range files {
+		if f.Path != "" && !strings.HasPrefix(f.Path, "/") {
+			fault("File without an absolute path", "%s has a file %q. Write where it is in the container, beginning with a slash.", a.Group(), f.Path)
+		}
+		if _, err := FileMode(f.Mode); err != nil {
+			fault("Invalid file mode", "%s has a file %s, whose %s.", a.Group(), f.Path, err)
+		}
+	}
+	return diags
 }
 
 // FilesInPlace takes the files of a replica off the reasons for a new one, if they

@@ -129,14 +129,14 @@ type ImageBuild struct {
 type Replica struct {
 	Exec       []string          `flow:"exec,replace" rule:"command" doc:"The program and its arguments. The local provider looks for it beside the spec (if it has a slash), beside flowctl, and on the PATH; container runtimes run it in the image."`
 	Image      string            `flow:"image,replace" rule:"filled" doc:"The container image, for container runtimes. The local provider ignores it."`
-	Env        map[string]string `flow:"env,replace" rule:"env" doc:"Environment variables. PORT, HOST, FLOWCTL_ADDRESS, FLOWCTL_FLOW, FLOWCTL_REPLICA and FLOWCTL_MACHINE are set by the runtime, whatever is written here."`
+	Env        map[string]string `flow:"env,replace" rule:"env" doc:"Environment variables. PORT, HOST, FLOWCTL_ADDRESS, FLOWCTL_FLOW, FLOWCTL_REPLICA, FLOWCTL_MACHINE and FLOWCTL_FILES are set by the runtime, whatever is written here."`
 	WorkingDir string            `flow:"working_dir,replace" doc:"The working directory; a folder of the replica's own, if not set."`
 	Port       int               `flow:"port,replace" min:"1" max:"65535" doc:"The port that the program listens on in a container. The local provider gives each replica a port of its own, in PORT."`
 	Protocol   string            `flow:"protocol" enum:"http|h2c|tcp" default:"http" doc:"What the program speaks on its port: HTTP/1.1, HTTP/2 without TLS (gRPC), or something else."`
 	CPU        float64           `flow:"cpu" min:"0" default:"0" doc:"Cores that the replica needs, and its limit; 0 means unlimited and counts as nothing in placement."`
 	Memory     Size              `flow:"memory" min:"1MiB" doc:"Memory that the replica needs, and its limit."`
 	Network    Link              `flow:"network,replace" doc:"The network that the container is on, as a reference: network.NAME; one that all containers of the flow on its host share, if not set."`
-	Files      []File            `flow:"file,replace" doc:"Files that the spec puts into the container."`
+	Files      []File            `flow:"file,replace" doc:"Files that the spec puts into the container; the local provider puts them under the folder FLOWCTL_FILES, which is empty in a container."`
 	Volumes    []Volume          `flow:"volume,replace" doc:"Folders of the container that outlive it or come from the host."`
 	User       string            `flow:"user,replace" doc:"The user, or user:group, that the program runs as in a container; the image's, if not set."`
 	ReadOnly   bool              `flow:"read_only,replace" doc:"The container's file system cannot be written to, but for its volumes and /tmp."`
@@ -161,7 +161,7 @@ type Replica struct {
 
 // File is a file that the spec puts into a container.
 type File struct {
-	Path    string `flow:"path,label" doc:"Where it is in the container: an absolute path."`
+	Path    string `flow:"path,label" doc:"Where it is in the container: an absolute path. A program of the local provider finds it at $FLOWCTL_FILES and the path."`
 	Content string `flow:"content" doc:"What is in it."`
 	Mode    string `flow:"mode" doc:"Its permissions, such as \"0600\"; 0644, if not set."`
 

@@ -45,7 +45,7 @@ func TestAReplicaServesOnItsPortWithItsOwnEnvironmentAlone(t *testing.T) {
 	want := map[string]string{
 		"HOST": "127.10.0.2", "PORT": fmt.Sprint(st.Port), "COLOUR": "blue", "TZ": "Asia/Tokyo",
 		"FLOWCTL_FLOW": "shop", "FLOWCTL_ADDRESS": "function.web[0]", "FLOWCTL_REPLICA": "web-0",
-		"FLOWCTL_MACHINE": m.status.ID,
+		"FLOWCTL_MACHINE": m.status.ID, "FLOWCTL_FILES": filepath.Join(m.dir, "replicas/web-0/files"),
 	}
 	for k, v := range want {
 		if !slices.Contains(got, k+"="+v) {

@@ -92,6 +92,11 @@ func (c *Client) Ensure(ctx context.Context, name string) (s Status, err error) 
 	return s, c.do(ctx, http.MethodPost, replicaPath(name)+"/ensure", nil, &s)
 }
 
+// Signal sends a signal, by its name, to the program of a replica.
+func (c *Client) Signal(ctx context.Context, name, signal string) error {
+	return c.do(ctx, http.MethodPost, replicaPath(name)+"/signal?signal="+url.QueryEscape(signal), nil, nil)
+}
+
 // Suspend holds the processes of a replica where they are, until Resume.
 func (c *Client) Suspend(ctx context.Context, name string) (s Status, err error) {
 	return s, c.do(ctx, http.MethodPost, replicaPath(name)+"/suspend", nil, &s)

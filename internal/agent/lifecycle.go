@@ -125,9 +125,12 @@ func (s *supervisor) update(r *replica, spec ReplicaSpec, reply func(Status, err
 		return
 	}
 	r.updating = true
-	group, log := r.res.group, r.res.log
+	res, log := r.res, r.res.log
 	s.workers.Go(func() {
-		err := group.limit(spec.CPU, spec.MemoryBytes)
+		err := res.group.limit(spec.CPU, spec.MemoryBytes)
+		if err == nil {
+			err = res.put(spec.Files)
+		}
 		if err == nil {
 			log.setLimits(spec.LogMaxBytes, spec.LogFiles)
 		}
@@ -138,7 +141,7 @@ func (s *supervisor) update(r *replica, spec ReplicaSpec, reply func(Status, err
 				return
 			}
 			if err != nil {
-				reply(Status{}, fmt.Errorf("change limits of replica %s: %w", spec.Name, err))
+				reply(Status{}, fmt.Errorf("change replica %s: %w", spec.Name, err))
 				return
 			}
 			s.log.Info("replica changed", "replica", spec.Name, "cpu", spec.CPU, "memory", spec.MemoryBytes)

@@ -59,7 +59,25 @@ func (s *supervisor) fill(r *resources, spec ReplicaSpec, ip string) error {
 	if r.log, err = openLog(r.dir, spec.LogMaxBytes, spec.LogFiles, s.now); err != nil {
 		return fmt.Errorf("replica %s: %w", spec.Name, err)
 	}
-	r.env = environment(os.LookupEnv, s.id, ip, r.number, spec)
+	r.env = environment(os.LookupEnv, s.id, ip, r.number, filepath.Join(r.dir, "files"), spec)
+	return r.put(spec.Files)
+}
+
+// put writes files into the replica's folder of files. Each is whole at any moment.
+func (r *resources) put(files []SpecFile) error {
+	for _, f := range files {
+		name := filepath.Join(r.dir, "files", filepath.Clean("/"+f.Path))
+		err := os.MkdirAll(filepath.Dir(name), 0o755)
+		if err == nil {
+			err = os.WriteFile(name+".new", []byte(f.Content), 0o600)
+		}
+		if err == nil {
+			err = errors.Join(os.Chmod(name+".new", f.Mode), os.Rename(name+".new", name))
+		}
+		if err != nil {
+			return fmt.Errorf("write file %s: %w", f.Path, err)
+		}
+	}
 	return nil
 }
 

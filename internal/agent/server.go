@@ -40,6 +40,9 @@ func (s *supervisor) handler(shutdown func()) http.Handler {
 	}))
 	mux.HandleFunc("POST /v1/replicas/{name}/restart", s.byName(s.restart))
 	mux.HandleFunc("POST /v1/replicas/{name}/ensure", s.byName(s.ensure))
+	mux.HandleFunc("POST /v1/replicas/{name}/signal", func(w http.ResponseWriter, r *http.Request) {
+		s.byName(func(name string, reply func(Status, error)) { s.signal(name, r.FormValue("signal"), reply) })(w, r)
+	})
 	mux.HandleFunc("POST /v1/replicas/{name}/suspend", s.byName(s.suspend))
 	mux.HandleFunc("POST /v1/replicas/{name}/resume", s.byName(s.resume))
 	mux.HandleFunc("GET /v1/replicas/{name}/logs", s.getLogs)

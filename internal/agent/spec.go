@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"path/filepath"
@@ -63,7 +64,7 @@ type ReplicaSpec struct {
 	// it is then looked up from Dir.
 	Exec []string `json:"exec"`
 	// Env is added to PATH, HOME, LANG, TZ and TMPDIR of the agent. HOST, PORT,
-	// FLOWCTL_ADDRESS, FLOWCTL_FLOW, FLOWCTL_REPLICA (the Name) and
+	// FLOWCTL_ADDRESS, FLOWCTL_FLOW, FLOWCTL_REPLICA (the Name), FLOWCTL_FILES and
 	// FLOWCTL_MACHINE are the agent's and win over it.
 	Env map[string]string `json:"env,omitempty"`
 	Dir string            `json:"dir,omitempty"` // working directory; default a private one, empty at first
@@ -74,12 +75,23 @@ type ReplicaSpec struct {
 	StopSignal string        `json:"stop_signal,omitempty"`   // name with or without SIG; to the whole process group
 	StopGrace  time.Duration `json:"stop_grace_ns,omitempty"` // then SIGKILL
 
+	// Files are put under a folder of the replica's own, FLOWCTL_FILES, before it
+	// starts and when they change.
+	Files []SpecFile `json:"files,omitempty"`
+
 	LogMaxBytes int64 `json:"log_max_bytes,omitempty"` // size of one log file
 	LogFiles    int   `json:"log_files,omitempty"`     // how many are kept, the current one included
 
 	// PortHint is taken as the replica's port if it is free when the replica is
 	// made; it means nothing afterwards.
 	PortHint int `json:"port_hint,omitempty"`
+}
+
+// SpecFile is a file that a replica is given.
+type SpecFile struct {
+	Path    string      `json:"path"` // absolute, within the folder
+	Content string      `json:"content"`
+	Mode    fs.FileMode `json:"mode"`
 }
 
 var safeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
@@ -170,7 +182,7 @@ func signalName(s string) string {
 func sameSpec(old, now ReplicaSpec) bool {
 	return len(fixedDiff(old, now)) == 0 && maps.Equal(old.Labels, now.Labels) &&
 		old.CPU == now.CPU && old.MemoryBytes == now.MemoryBytes &&
-		old.StopSignal == now.StopSignal && old.StopGrace == now.StopGrace &&
+		slices.Equal(old.Files, now.Files) && old.StopSignal == now.StopSignal && old.StopGrace == now.StopGrace &&
 		old.LogMaxBytes == now.LogMaxBytes && old.LogFiles == now.LogFiles
 }
 
@@ -217,7 +229,7 @@ const (
 
 // environment returns the environment of a replica, sorted. own looks up the
 // agent's variables.
-func environment(own func(string) (string, bool), machineID, host string, port int, s ReplicaSpec) []string {
+func environment(own func(string) (string, bool), machineID, host string, port int, files string, s ReplicaSpec) []string {
 	env := map[string]string{}
 	for _, k := range inheritedEnv {
 		if v, ok := own(k); ok {
@@ -230,6 +242,7 @@ func environment(own func(string) (string, bool), machineID, host string, port i
 		"PORT":            fmt.Sprint(port),
 		"FLOWCTL_ADDRESS": s.Labels[LabelAddress],
 		"FLOWCTL_FLOW":    s.Labels[LabelFlow],
+		"FLOWCTL_FILES":   files,
 		markReplica:       s.Name,
 		markMachine:       machineID,
 	})

@@ -69,3 +69,18 @@ func (p *process) signalAll(sig unix.Signal) error {
 		}
 	}
 }
+
+// signal sends a signal to a replica's program alone.
+func (s *supervisor) signal(name, signal string, reply func(Status, error)) {
+	s.find(name, reply, func(r *replica) {
+		sig := unix.SignalNum(signal)
+		switch {
+		case sig == 0:
+			reply(Status{}, invalidf("there is no signal %q", signal))
+		case r.state != StateRunning:
+			reply(Status{}, &fault{ErrBusy, fmt.Sprintf("replica %s is in state %s", name, r.state)})
+		default:
+			reply(s.status(r), unix.Kill(r.pid, sig))
+		}
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -62,4 +63,36 @@ func TestSuspendHoldsAllOfAReplica(t *testing.T) {
 			t.Errorf("suspend of nothing: %v", err)
 		}
 	})
+}
+
+func TestFilesAndSignals(t *testing.T) {
+	m := start(t, "", agent.Machine{})
+	spec := agent.ReplicaSpec{
+		Name: "r", Exec: sh(`trap 'echo got $(cat $FLOWCTL_FILES/etc/a)' HUP; echo began with $(cat $FLOWCTL_FILES/etc/a); while :; do sleep 0.02; done`),
+		Files: []agent.SpecFile{{Path: "/etc/a", Content: "one", Mode: 0o600}, {Path: "/../../out", Content: "x", Mode: 0o644}},
+	}
+	st := m.putSpec(t, spec)
+	if got := m.line(t, "r", "began with "); got != "one" {
+		t.Errorf("it began with %q", got)
+	}
+	files := filepath.Join(m.dir, "replicas/r/files")
+	if info, err := os.Stat(filepath.Join(files, "etc/a")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the file is %v, %v", info, err)
+	}
+	if _, err := os.Stat(filepath.Join(files, "out")); err != nil {
+		t.Errorf("a path that leads out stays within: %v", err)
+	}
+	spec.Files[0].Content = "two"
+	if now := m.putSpec(t, spec); now.PID != st.PID {
+		t.Error("new files made a new process")
+	}
+	if err := m.Signal(t.Context(), "r", "SIGHUP"); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.line(t, "r", "got "); got != "two" {
+		t.Errorf("the signal showed it %q", got)
+	}
+	if err := m.Signal(t.Context(), "r", "SIGNONE"); !errors.Is(err, agent.ErrInvalid) {
+		t.Errorf("no signal: %v", err)
+	}
 }

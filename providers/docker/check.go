@@ -24,13 +24,8 @@ func (d *Docker) checkReplica(_ context.Context, a engine.Address, want engine.R
 	if h := want.Health; h != nil && (h.HTTP != "" || h.TCP) && want.Port == 0 {
 		fault("Health check without a port", "%s is to be checked over the network, but has no port. Write port = N, the one that the program listens on in its container, or use health.exec.", a.Group())
 	}
+	diags = append(diags, engine.CheckFiles(a, want.Files)...)
 	for _, f := range want.Files {
-		if f.Path != "" && !path.IsAbs(f.Path) {
-			fault("File without an absolute path", "%s has a file %q. Write where it is in the container, beginning with a slash.", a.Group(), f.Path)
-		}
-		if _, err := fileMode(f.Mode); err != nil {
-			fault("Invalid file mode", "%s has a file %s, whose %s.", a.Group(), f.Path, err)
-		}
 		if want.ReadOnly && f.OnChange != "" && f.OnChange != "replace" {
 			warn("File that cannot change in place", "%s has read_only = true, so its replicas are replaced when %s changes, whatever on_change says.", a.Group(), f.Path)
 		}

@@ -94,7 +94,7 @@ func (d *Docker) environment(r providers.Ref, want engine.Replica) []string {
 	}
 	maps.Copy(env, map[string]string{
 		"HOST": "0.0.0.0", "FLOWCTL_ADDRESS": r.Address.String(), "FLOWCTL_FLOW": d.settings.Flow,
-		"FLOWCTL_REPLICA": providers.Name(r.Address, r.Gen), "FLOWCTL_MACHINE": want.Machine,
+		"FLOWCTL_REPLICA": providers.Name(r.Address, r.Gen), "FLOWCTL_MACHINE": want.Machine, "FLOWCTL_FILES": "",
 	})
 	if want.Port != 0 {
 		env["PORT"] = strconv.Itoa(want.Port)
@@ -198,7 +198,7 @@ func archive(want engine.Replica) (*bytes.Buffer, error) {
 	w := tar.NewWriter(&buf)
 	uid, gid := owner(want.User)
 	for i, f := range want.Files {
-		mode, err := fileMode(f.Mode)
+		mode, err := engine.FileMode(f.Mode)
 		if err != nil {
 			return nil, err
 		}
@@ -221,15 +221,4 @@ func owner(user string) (uid, gid int) {
 	uid, _ = strconv.Atoi(u)
 	gid, _ = strconv.Atoi(g)
 	return uid, gid
-}
-
-func fileMode(mode string) (int64, error) {
-	if mode == "" {
-		return 0o644, nil
-	}
-	n, err := strconv.ParseInt(mode, 8, 64)
-	if err != nil || n < 0 || n > 0o7777 {
-		return 0, fmt.Errorf("mode %q is none: write octal digits, such as \"0600\"", mode)
-	}
-	return n, nil
 }

@@ -48,6 +48,7 @@ var (
 	_ providers.Suspender = (*Local)(nil)
 	_ providers.Restarter = (*Local)(nil)
 	_ providers.Copier    = (*Local)(nil)
+	_ providers.Signaler  = (*Local)(nil)
 
 	_ providers.Meter   = (*Local)(nil)
 	_ providers.Sizer   = (*Local)(nil)

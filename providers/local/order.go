@@ -35,3 +35,10 @@ func (l *Local) order(ctx context.Context, o engine.Object, what string, do func
 	}
 	return nil
 }
+
+// Signal implements providers.Signaler.
+func (l *Local) Signal(ctx context.Context, o engine.Object, name string) error {
+	return l.order(ctx, o, "signal", func(c *agent.Client, ctx context.Context, replica string) (agent.Status, error) {
+		return agent.Status{}, c.Signal(ctx, replica, name)
+	})
+}

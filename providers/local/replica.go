@@ -57,7 +57,7 @@ func (l *Local) checkReplica(_ context.Context, a engine.Address, want engine.Re
 	if want.Exec[0] == "" { // not known yet
 		return nil
 	}
-	diags := onlyInContainers(a, want)
+	diags := append(onlyInContainers(a, want), engine.CheckFiles(a, want.Files)...)
 	if _, err := l.find(want.Exec[0]); err != nil {
 		diags = append(diags, engine.Diagnostic{Summary: "Program not found", Address: a, Detail: l.notFound(a, want.Exec[0], err)})
 	}
@@ -79,7 +79,6 @@ func onlyInContainers(a engine.Address, want engine.Replica) engine.Diagnostics 
 			*list = append(*list, name)
 		}
 	}
-	note(&missed, len(want.Files) > 0, "file")
 	note(&missed, len(want.Volumes) > 0, "volume")
 	note(&missed, want.Network.ID != "", "network")
 	note(&idle, want.User != "", "user")
@@ -123,7 +122,7 @@ var idleHere = []string{"image", "port", "user", "read_only", "cap_drop", "resta
 // refineReplica knows what means nothing here, so that changing it restarts nobody.
 func refineReplica(p engine.Proposal) engine.Proposal {
 	p.ReplacePaths = slices.DeleteFunc(slices.Clone(p.ReplacePaths), func(name string) bool { return slices.Contains(idleHere, name) })
-	return p
+	return engine.FilesInPlace(p)
 }
 
 func (l *Local) applyReplica(ctx context.Context, r providers.Ref, want engine.Replica, prior *engine.Replica) (engine.Replica, bool, error) {
@@ -140,6 +139,13 @@ func (l *Local) applyReplica(ctx context.Context, r providers.Ref, want engine.R
 		Name: providers.Name(r.Address, r.Gen), Labels: labels,
 		Exec: append([]string{path}, want.Exec[1:]...), Env: want.Env, Dir: l.workingDir(want),
 		CPU: want.CPU, MemoryBytes: int64(want.Memory),
+	}
+	for _, f := range want.Files {
+		mode, err := engine.FileMode(f.Mode)
+		if err != nil {
+			return want, false, providers.Permanent(err)
+		}
+		spec.Files = append(spec.Files, agent.SpecFile{Path: f.Path, Content: f.Content, Mode: os.FileMode(mode) & os.ModePerm})
 	}
 	if want.Stop != nil {
 		spec.StopSignal, spec.StopGrace = want.Stop.Signal, want.Stop.Grace.Std()
