@@ -87,9 +87,9 @@ func (l *loader) checkScaling(inst *instance, s engine.Scaling, value cty.Value)
 	l.checkRule(inst, s, value)
 }
 
-// checkRule reports what makes no sense in a block all of whose values are known.
+// checkRule reports what makes no sense in a block that is known.
 func (l *loader) checkRule(inst *instance, s engine.Scaling, value cty.Value) {
-	if !value.IsWhollyKnown() || s.Target.IsZero() {
+	if !rule.Known(value) || s.Target.IsZero() {
 		return
 	}
 	_, problems := rule.Of(inst.addr.Name, s)

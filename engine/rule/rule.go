@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // Rule owns the size of one function or one group of machines. It is a value:
@@ -125,6 +126,23 @@ func Of(name string, s engine.Scaling) (Rule, []Problem) {
 	r.Schedules = b.schedules()
 	r.Budgets = b.budgets()
 	return r, b.problems
+}
+
+// Known reports whether a scaling block's value says all that a rule is made of.
+// What a source is asked may be known later.
+func Known(v cty.Value) bool {
+	v, _ = v.UnmarkDeep()
+	known := true
+	_ = cty.Walk(v, func(path cty.Path, v cty.Value) (bool, error) { // it returns no errors but ours
+		if len(path) > 0 {
+			if a, ok := path[len(path)-1].(cty.GetAttrStep); ok && a.Name == "query" {
+				return false, nil
+			}
+		}
+		known = known && v.IsKnown()
+		return v.IsKnown(), nil
+	})
+	return known
 }
 
 // given is a nested block, or what it is without one.

@@ -33,7 +33,7 @@ func Of(d engine.Desired) (Input, error) {
 			in.Drains[decl.Address] = engine.MustDecode[engine.Replica](v).Drain.Std()
 			continue
 		}
-		if bare, _ := v.UnmarkDeep(); !bare.IsWhollyKnown() {
+		if !rule.Known(v) {
 			return in, fmt.Errorf("%s depends on what is known only when the flow is applied, so it cannot be simulated", decl.Address)
 		}
 		x, problems := rule.Of(strings.TrimPrefix(decl.Address.String(), "scaling."), engine.MustDecode[engine.Scaling](v))
