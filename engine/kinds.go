@@ -360,7 +360,8 @@ type Scaling struct {
 type Metric struct {
 	Name        string         `flow:"name,label" doc:"rps, in_flight, latency, error_rate, queue, cpu, memory, or a name of your own with a source."`
 	Source      string         `flow:"source" enum:"frontend|replica|machine|prometheus|http|exec" doc:"Where it comes from; known from the name for the built-in ones."`
-	Query       string         `flow:"query" doc:"What to ask the source."`
+	Endpoint    string         `flow:"endpoint" doc:"Where a source answers: the URL of a Prometheus server, or of a JSON document (http)."`
+	Query       string         `flow:"query" doc:"What to ask the source: a PromQL expression (prometheus), a path into the JSON document such as \"queues.0.depth\" (http), or a command line whose output is a number (exec)."`
 	Target      float64        `flow:"target" min:"0" doc:"How much of it one replica should have."`
 	Utilisation float64        `flow:"utilisation" min:"0.01" max:"1" doc:"How much of a replica's limit should be in use, for cpu and memory."`
 	Value       string         `flow:"value" enum:"total|average" doc:"Whether it is a sum that replicas share, or an average that falls as replicas are added; known from the name for the built-in ones (latency, error_rate, cpu and memory are averages), total for others."`

@@ -194,6 +194,9 @@ type Usage struct {
 	InFlight    int           // requests now
 	P50, P95    time.Duration // latency over the last seconds
 	Errors      float64       // failed requests per second
+	Queued      int           // requests that wait for a backend now
+	Requests    uint64        // all requests since the data plane began; it only grows
+	Failed      uint64        // those of them that failed: answered with a status from 500, or not at all
 }
 
 // Watcher tells at once what happens to objects behind flowctl's back: a container

@@ -21,6 +21,7 @@ type Options struct {
 	Command string // "apply" or "destroy", for the history
 	Spec    string // digest of the spec and its variables, for the history
 	Path    string // of the spec, for later commands
+	Bundle  []byte // the spec itself, for the controller
 	Limits  exec.Limits
 	Begin   func(run int64, steps []engine.Step) // before the first step
 	Observe func(engine.Event)
@@ -215,7 +216,7 @@ func (f *Flow) conclude(hard context.Context, l *state.Lease, p Planned, o Optio
 	} else if len(p.Request.Targets) == 0 && !p.Plan.Destroy {
 		out.Outputs = outputs(p.Plan, values, p.Snapshot.Outputs)
 	}
-	c := state.Concluded{Outputs: out.Outputs, Providers: p.Request.Desired.Providers, SpecPath: o.Path}
+	c := state.Concluded{Outputs: out.Outputs, Providers: p.Request.Desired.Providers, SpecPath: o.Path, Spec: o.Spec, Bundle: o.Bundle}
 	if p.Plan.Destroy {
 		c.Providers, c.SpecPath = p.Snapshot.Providers, p.Snapshot.SpecPath
 	}

@@ -60,8 +60,19 @@ func Alive(h state.Holder) bool {
 	return syscall.Kill(h.PID, 0) == nil
 }
 
+// ControllerCommand is what the controller holds the lock as while it carries out
+// what it has decided: never for long, and never over a question to somebody.
+const ControllerCommand = "flowctl serve"
+
+// IsLocked reports whether an error says that somebody else has the lock.
+func IsLocked(err error) bool { return errors.Is(err, state.ErrLocked) }
+
 // lockPoll is the time between two tries at a lock that somebody holds.
 const lockPoll = 200 * time.Millisecond
+
+// patience is how long the controller is waited for at the least: what it does is
+// nothing that somebody should have to know of.
+const patience = 2 * time.Minute
 
 // Lock takes the flow's lock, waiting up to the given time for whoever holds it.
 func (f *Flow) Lock(ctx context.Context, h state.Holder, wait time.Duration, waiting func(state.Holder)) (*state.Lease, error) {
@@ -69,7 +80,13 @@ func (f *Flow) Lock(ctx context.Context, h state.Holder, wait time.Duration, wai
 	for told := false; ; {
 		l, err := f.Store.Acquire(ctx, state.ApplyLock, h, Alive)
 		var locked *state.LockedError
-		if err == nil || !errors.As(err, &locked) || wait <= 0 {
+		if err == nil || !errors.As(err, &locked) {
+			return l, err
+		}
+		if locked.Holder.Command == ControllerCommand && h.Command != ControllerCommand {
+			wait = max(wait, patience)
+		}
+		if wait <= 0 {
 			return l, err
 		}
 		if !told {

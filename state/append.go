@@ -253,6 +253,8 @@ type Concluded struct {
 	Outputs   map[string]engine.OutputValue
 	Providers []engine.Setting
 	SpecPath  string
+	Spec      string // digest of the spec and its variables
+	Bundle    []byte // the spec itself, for whoever goes on with it; it may hold secrets
 }
 
 // Conclude replaces outputs and settings.
@@ -274,7 +276,7 @@ func (s *Store) Conclude(ctx context.Context, l *Lease, c Concluded) error {
 				return err
 			}
 		}
-		_, err := t.tx.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES ('providers', ?), ('spec_path', ?)", settings, c.SpecPath)
+		_, err := t.tx.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES ('providers', ?), ('spec_path', ?), ('spec', ?), ('bundle', ?)", settings, c.SpecPath, c.Spec, string(c.Bundle))
 		return err
 	})
 }

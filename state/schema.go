@@ -116,6 +116,20 @@ CREATE TABLE revision ( -- what functions ran, and what came of it
 	current   INTEGER NOT NULL,
 	PRIMARY KEY (function, number)
 ) WITHOUT ROWID;
+`, `
+CREATE TABLE decision ( -- evaluations of scaling blocks
+	rule TEXT    NOT NULL,
+	at   INTEGER NOT NULL,
+	run  INTEGER NOT NULL, -- that carried it out; 0 if none
+	body TEXT    NOT NULL,
+	PRIMARY KEY (rule, at)
+) WITHOUT ROWID;
+CREATE INDEX decision_at ON decision (at);
+
+CREATE TABLE memory ( -- what the next evaluation of a scaling block has to know
+	rule TEXT PRIMARY KEY,
+	body TEXT NOT NULL
+) WITHOUT ROWID;
 `}
 
 // ErrNewer is wrapped when a state file was written by a newer flowctl.

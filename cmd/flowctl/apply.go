@@ -45,6 +45,7 @@ func (a *app) applyCommand() *cobra.Command {
 	f.Register(c.Flags(), true)
 	p.Register(c.Flags(), false)
 	o.Register(c.Flags())
+	c.Flags().BoolVar(&o.NoServe, "no-serve", false, "start no controller, even if there are scaling blocks")
 	return c
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"regexp"
@@ -56,7 +57,7 @@ func (s *session) change(ctx context.Context, c change, o args.Apply) error {
 		return shown(exitError)
 	}
 	if planned.Plan.Empty() && !hasRuns(planned.Plan) {
-		return s.nothing(ctx, lease, planned, c.command, con)
+		return s.nothing(ctx, lease, planned, c.command, o, con)
 	}
 	if !o.AutoApprove && (c.sure == nil || !c.sure(planned.Plan)) {
 		if err := s.ask(c.command, planned.Plan); err != nil {
@@ -72,7 +73,7 @@ func hasRuns(p engine.Plan) bool {
 
 // nothing ends an apply that has nothing to do; what was found out is recorded
 // all the same.
-func (s *session) nothing(ctx context.Context, l *state.Lease, p runtime.Planned, command string, con *console) error {
+func (s *session) nothing(ctx context.Context, l *state.Lease, p runtime.Planned, command string, o args.Apply, con *console) error {
 	out, err := s.flow.Apply(ctx, s.app.intr.hard, l, p, s.options(command))
 	if err != nil {
 		return err
@@ -85,18 +86,26 @@ func (s *session) nothing(ctx context.Context, l *state.Lease, p runtime.Planned
 	if p.Plan.Destroy {
 		return s.clear(ctx, l)
 	}
-	return nil
+	return s.serve(ctx, p, o, con)
 }
 
 func (s *session) options(command string) runtime.Options {
-	path := s.bundle.Path
-	return runtime.Options{Command: command, Spec: s.bundle.Digest(), Path: path}
+	text, err := json.Marshal(s.bundle)
+	if err != nil {
+		panic("bug: " + err.Error())
+	}
+	return runtime.Options{Command: command, Spec: s.bundle.Digest(), Path: s.bundle.Path, Bundle: text}
 }
 
 // carryOut executes a plan and says how it ended.
 func (s *session) carryOut(ctx context.Context, l *state.Lease, p runtime.Planned, c change, o args.Apply, con *console) error {
 	intr := s.app.intr
 	defer intr.graceful(o.Grace)()
+	if p.Plan.Destroy && len(p.Request.Targets) == 0 {
+		if err := s.stopController(ctx); err != nil {
+			return err
+		}
+	}
 	opts := s.options(c.command)
 	limits := p.Request.Desired.Limits
 	opts.Limits = exec.Limits{Total: c.parallelism, Phases: limits.Phases(), Providers: limits.Providers}
@@ -128,7 +137,19 @@ func (s *session) carryOut(ctx context.Context, l *state.Lease, p runtime.Planne
 	if c.command == "destroy" && len(p.Request.Targets) == 0 {
 		return s.clear(ctx, l)
 	}
-	return nil
+	return s.serve(ctx, p, o, con)
+}
+
+// serve leaves a controller running if the flow needs one, and says so.
+func (s *session) serve(ctx context.Context, p runtime.Planned, o args.Apply, con *console) error {
+	if o.NoServe || p.Plan.Destroy {
+		return nil
+	}
+	proc, err := s.control(ctx)
+	if err == nil && proc != nil {
+		con.note(fmt.Sprintf("A controller keeps the sizes (process %d, in the background). Why it decides what it does: %s; to end it: %s", proc.PID, s.againOn("decisions", nil), s.again("serve", "-stop")))
+	}
+	return err
 }
 
 // again is a command line that goes on with this flow, for commands that take it

@@ -67,6 +67,9 @@ func (s *session) sweep(ctx context.Context) {
 
 // clear removes everything of a destroyed flow, its state and history included.
 func (s *session) clear(ctx context.Context, l *state.Lease) error {
+	if err := s.stopController(ctx); err != nil {
+		return err
+	}
 	snap, err := s.store.Snapshot(ctx)
 	if err != nil || len(snap.Objects) > 0 || len(snap.Open) > 0 {
 		return err

@@ -136,9 +136,7 @@ func (s *session) open(ctx context.Context, create bool) error {
 	if s.log == nil {
 		s.log = slog.New(view.NewLogHandler(s.app.err, s.app.errStyle()))
 	}
-	s.set = providers.NewSet(factories, providers.Settings{
-		Flow: s.name, Dir: s.dir, SpecDir: s.bundle.Dir, Exe: s.app.exe, Log: s.log,
-	}, settings, s.app.wrapProvider)
+	s.set = s.providers(settings)
 	s.flow = &runtime.Flow{
 		Providers: s.set, Log: s.log, Now: s.app.now, Rand: rand.New(rand.NewPCG(uint64(s.app.now().UnixNano()), uint64(os.Getpid()))),
 		Journal: func(l *state.Lease) exec.Journal {
@@ -156,6 +154,13 @@ func (s *session) open(ctx context.Context, create bool) error {
 		}
 	}
 	return nil
+}
+
+// providers sets up the flow's providers.
+func (s *session) providers(settings []engine.Setting) *providers.Set {
+	return providers.NewSet(factories, providers.Settings{
+		Flow: s.name, Dir: s.dir, SpecDir: s.bundle.Dir, Exe: s.app.exe, Log: s.log,
+	}, settings, s.app.wrapProvider)
 }
 
 // close lets go of everything.
@@ -189,5 +194,12 @@ func (a *app) writeJSON(v any) {
 	enc := json.NewEncoder(a.out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
+	enc.Encode(v)
+}
+
+// writeLine writes a value as one line of JSON.
+func (a *app) writeLine(v any) {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
 	enc.Encode(v)
 }

@@ -69,6 +69,9 @@ func (s *session) status(ctx context.Context) (view.FlowStatus, error) {
 	if h, err := s.store.Holder(ctx, state.ApplyLock); err == nil && h != nil && runtime.Alive(*h) {
 		st.Lock = h
 	}
+	if c, p := s.controllerStatus(ctx); p != nil {
+		st.Controller, st.ControllerPID = c, p.PID
+	}
 	found, err := tasks.Observe(ctx, s.set, snap.Objects, runtime.DefaultParallelism)
 	if err != nil {
 		return st, err

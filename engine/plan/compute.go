@@ -127,8 +127,11 @@ func (c *computer) fault(a engine.Address, source *engine.Range, summary, detail
 	c.diags = append(c.diags, engine.Diagnostic{Summary: summary, Detail: detail, Address: a, Source: source})
 }
 
-// place decides about the sizes of groups and the places of replicas.
-func (c *computer) place() {
+// Placement is what the places of replicas are decided from.
+func Placement(in Input) place.Input { return newComputer(in).premises() }
+
+// premises are what placement decides from.
+func (c *computer) premises() place.Input {
 	d := c.in.Desired
 	have := map[engine.Address][]int{}
 	was := map[engine.Address]engine.Address{}
@@ -160,7 +163,12 @@ func (c *computer) place() {
 	for _, f := range d.Functions {
 		in.Replicas[f.Address] = c.sized(f.Address, f.Replicas).Indexes(have[f.Address])
 	}
-	c.placement = place.Compute(in)
+	return in
+}
+
+// place decides about the sizes of groups and the places of replicas.
+func (c *computer) place() {
+	c.placement = place.Compute(c.premises())
 	for _, p := range c.placement.Placings {
 		c.machine[p.Replica] = p
 		c.members[p.Replica.Group()] = append(c.members[p.Replica.Group()], p.Replica)

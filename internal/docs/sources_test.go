@@ -247,6 +247,7 @@ func jsonFields(t *testing.T) map[string]bool {
 		"state":         {"Holder"},
 		"engine":        {"Range", "Pos"},
 		"internal/load": {"Report", "Counts", "Failures", "Latency", "Sample"},
+		"runtime/api":   {"Status", "Size", "Rule", "Decision", "Wish", "Limit"},
 	} {
 		types := structs(t, dir)
 		for _, n := range names {

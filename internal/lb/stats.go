@@ -102,6 +102,18 @@ type BackendErrors struct {
 	Ejected uint64 `json:"ejected"` // times taken out of choice
 }
 
+// Failed counts the requests that failed by no fault of the client: answered with
+// a status from 500, by a backend or by the data plane.
+func (f FrontendStats) Failed() uint64 {
+	e := f.Errors
+	return f.Status.C5xx + e.QueueFull + e.QueueTimeout + e.Upstream + e.Timeout + e.Panic
+}
+
+// Failed counts the tries that failed: answered with a status from 500, or not.
+func (b BackendStats) Failed() uint64 {
+	return b.Status.C5xx + b.Errors.Connect + b.Errors.Timeout + b.Errors.Reset
+}
+
 // frontendCounters and backendCounters are counted while requests run.
 type frontendCounters struct {
 	requests          rates

@@ -264,6 +264,7 @@ func frontendUsage(a engine.Address, f lb.FrontendStats, since time.Time) provid
 	u := providers.Usage{
 		Address: a, State: "listening", Since: since, Rate: f.RPS10, InFlight: int(f.InFlight),
 		P50: time.Duration(f.Latency.P50), P95: time.Duration(f.Latency.P95),
+		Queued: int(f.Queued), Requests: f.Requests, Failed: f.Failed(),
 	}
 	if f.Error != "" {
 		u.State = f.Error
@@ -275,5 +276,6 @@ func backendUsage(a engine.Address, b lb.BackendStats) providers.Usage {
 	return providers.Usage{
 		Address: a, State: b.State, Rate: b.RPS10, InFlight: int(b.InFlight),
 		P50: time.Duration(b.Latency.P50), P95: time.Duration(b.Latency.P95),
+		Requests: b.Requests, Failed: b.Failed(),
 	}
 }

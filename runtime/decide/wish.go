@@ -36,6 +36,10 @@ func (t *turn) metric(m rule.Metric) Wish {
 	}
 	seen.Last = t.now
 	w.Newest = in[newest].At
+	if m.Average {
+		all = shared(all, in[newest].Units)
+		in = between(all, end.Add(-m.Window), end)
+	}
 	w.Value = aggregate(in, m.Aggregate)
 	t.values[m.Name] = w.Value
 	if m.Target == 0 {
@@ -57,6 +61,23 @@ func (t *turn) metric(m rule.Metric) Wish {
 	w.Burst = t.burst(m, all, end, seen)
 	t.wants[m.Name] = w.Want
 	return w
+}
+
+// shared is what averages over other numbers of replicas would have been over so
+// many: of a load that replicas share, an average falls as they are added, and
+// without this a window would go on to ask for what has been done.
+func shared(samples []Sample, units int) []Sample {
+	same := func(s Sample) bool { return s.Units == units || s.Units == 0 }
+	if units == 0 || !slices.ContainsFunc(samples, func(s Sample) bool { return !same(s) }) {
+		return samples
+	}
+	all := slices.Clone(samples)
+	for i, s := range all {
+		if !same(s) {
+			all[i].Value, all[i].Units = s.Value*float64(s.Units)/float64(units), units
+		}
+	}
+	return all
 }
 
 // tolerated reports whether a ratio of what is to what should be is near

@@ -222,6 +222,7 @@ func (p *Progress) Set(s string) error {
 // Apply holds the flags of apply and destroy.
 type Apply struct {
 	AutoApprove bool
+	NoServe     bool // only of apply
 	LockTimeout time.Duration
 	Grace       time.Duration
 	Progress    Progress
@@ -244,8 +245,12 @@ func (a *Apply) RegisterRun(fs *pflag.FlagSet) {
 
 // Words returns the flags that a second call should have, too.
 func (a *Apply) Words() []string {
+	var words []string
 	if a.AutoApprove {
-		return []string{"-auto-approve"}
+		words = append(words, "-auto-approve")
 	}
-	return nil
+	if a.NoServe {
+		words = append(words, "-no-serve")
+	}
+	return words
 }

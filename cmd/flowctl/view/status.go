@@ -10,6 +10,7 @@ import (
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
+	"github.com/flowctl/flowctl/runtime/api"
 	"github.com/flowctl/flowctl/state"
 )
 
@@ -24,6 +25,9 @@ type FlowStatus struct {
 	Resources []ResourceStatus
 	Sizes     []engine.HandSize
 	Outputs   map[string]engine.OutputValue
+
+	ControllerPID int         // 0 if none runs
+	Controller    *api.Status // nil if it does not answer
 }
 
 // ResourceStatus is one object.
@@ -112,6 +116,7 @@ func Status(st FlowStatus, now time.Time, s Style) string {
 		return b.String()
 	}
 	b.WriteString("\n" + t.String())
+	b.WriteString(controllerText(st, s))
 	if len(st.Outputs) > 0 {
 		b.WriteString("\nOutputs:\n" + Outputs(st.Outputs, "  "))
 	}
@@ -262,6 +267,7 @@ type JSONStatus struct {
 	Sizes         []engine.HandSize          `json:"sizes"`  // set by hand
 	Resources     []JSONResource             `json:"resources"`
 	Outputs       map[string]JSONOutputValue `json:"outputs"`
+	Controller    *JSONController            `json:"controller"` // null if none runs
 }
 
 // JSONResource is one object's status.
@@ -283,6 +289,12 @@ type JSONResource struct {
 	P95Ms       float64         `json:"p95_ms,omitempty"`
 }
 
+// JSONController is the controller of a flow.
+type JSONController struct {
+	PID    int         `json:"pid"`
+	Status *api.Status `json:"status"` // null if it does not answer
+}
+
 // StatusJSON converts a status.
 func StatusJSON(st FlowStatus) JSONStatus {
 	j := JSONStatus{
@@ -292,6 +304,9 @@ func StatusJSON(st FlowStatus) JSONStatus {
 	if st.LastRun != nil {
 		r := RunJSON(*st.LastRun)
 		j.LastRun = &r
+	}
+	if st.ControllerPID != 0 {
+		j.Controller = &JSONController{st.ControllerPID, st.Controller}
 	}
 	for _, r := range st.Resources {
 		group := r.Object.Address.Group().String()

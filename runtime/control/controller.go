@@ -1,0 +1,230 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/rule"
+	"github.com/flowctl/flowctl/runtime"
+	"github.com/flowctl/flowctl/runtime/decide"
+	"github.com/flowctl/flowctl/runtime/observe"
+	"github.com/flowctl/flowctl/state"
+)
+
+// Store is what the loop needs of a state.
+type Store interface {
+	runtime.Store
+	Version(ctx context.Context) (serial int64, spec string, err error)
+	Bundle(ctx context.Context) ([]byte, error)
+	Memory(ctx context.Context) (map[string][]byte, error)
+	Deliberate(ctx context.Context, l *state.Lease, d state.Deliberated) error
+}
+
+var _ Store = (*state.Store)(nil)
+
+// Controller keeps one flow at the sizes that its rules ask for. Set the exported
+// fields, then call Run once.
+type Controller struct {
+	Flow      *runtime.Flow
+	Store     Store
+	Load      func(bundle []byte) (engine.Desired, error) // of the spec that was applied last
+	Collector *observe.Collector
+	Log       *slog.Logger
+	Now       func() time.Time
+	Repair    time.Duration // between two looks for drift; 0 means DefaultRepair
+	Beat      time.Duration // between two ticks; 0 means DefaultBeat
+
+	lease *state.Lease // of state.ControllerLock
+
+	// Run's goroutine alone touches these.
+	spec    string // digest
+	bundle  []byte
+	serial  int64
+	snap    engine.Snapshot
+	desired engine.Desired
+	rules   []*ruled
+	orders  map[engine.Address]int // decided, and not yet begun
+	running *job                   // nil while there is none
+	repair  time.Time              // when to look for drift next
+	wait    time.Time              // when to try again, after somebody else had the lock
+	failed  failures
+	times   durations
+
+	mu     sync.Mutex
+	status Status
+}
+
+// ruled is a rule with what is remembered of it.
+type ruled struct {
+	rule  rule.Rule
+	drain time.Duration
+	past  decide.History
+	due   time.Time
+	last  decide.Decision
+	saved decide.Decision // as it was recorded last
+	acted decide.Decision // that ordered something last
+}
+
+// DefaultRepair is the time between two looks for drift.
+const DefaultRepair = 10 * time.Second
+
+// DefaultBeat is the time between two ticks. Rules are evaluated as often as they
+// say, at the first tick after that.
+const DefaultBeat = 250 * time.Millisecond
+
+// Run controls the flow until ctx ends; then what runs is awaited, unless hard
+// ends, too. It takes the controller's lock, waiting for whoever has it.
+func (c *Controller) Run(ctx, hard context.Context) error {
+	if err := c.lead(ctx); err != nil {
+		return err
+	}
+	defer c.lease.Release(context.WithoutCancel(ctx))
+	past, err := c.Store.Memory(ctx)
+	if err != nil {
+		return err
+	}
+	c.orders = map[engine.Address]int{}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	measuring, stop := context.WithCancel(ctx)
+	defer stop()
+	wg.Go(func() { c.Collector.Run(measuring) })
+	return c.loop(ctx, hard, past)
+}
+
+// leaderPoll is the time between two tries at the lock of another controller.
+const leaderPoll = 2 * time.Second
+
+// lead waits until no other controller has the flow.
+func (c *Controller) lead(ctx context.Context) error {
+	for told := false; ; told = true {
+		l, err := c.Store.Acquire(ctx, state.ControllerLock, runtime.Owner("flowctl serve", c.Now()), runtime.Alive)
+		if err == nil {
+			c.lease = l
+			return nil
+		}
+		if !runtime.IsLocked(err) {
+			return err
+		}
+		if !told {
+			c.Log.Info("waiting: another controller leads", "err", err)
+			c.publish(func(s *Status) { s.Waiting = err.Error() })
+		}
+		select {
+		case <-time.After(leaderPoll):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (c *Controller) loop(ctx, hard context.Context, past map[string][]byte) error {
+	tick := time.NewTicker(cmp.Or(c.Beat, DefaultBeat))
+	defer tick.Stop()
+	done := make(chan result)
+	for {
+		if j, err := c.tick(ctx, past, c.Now()); err != nil {
+			c.Log.Error("the flow cannot be looked at", "err", err)
+			c.publish(func(s *Status) { s.Trouble = err.Error() })
+		} else if j != nil {
+			c.running = j
+			go func() { done <- c.carryOut(ctx, hard, j) }() // awaited below
+		}
+		select {
+		case <-tick.C:
+		case r := <-done:
+			c.settle(ctx, r, c.Now())
+		case <-ctx.Done():
+			if c.running != nil {
+				c.settle(context.WithoutCancel(ctx), <-done, c.Now())
+			}
+			return nil
+		}
+	}
+}
+
+// tick looks at what there is now, decides what is due, and returns what is to be
+// carried out, nil for nothing.
+func (c *Controller) tick(ctx context.Context, past map[string][]byte, now time.Time) (*job, error) {
+	if err := c.refresh(ctx, past); err != nil {
+		return nil, err
+	}
+	var made []*ruled
+	for _, r := range c.rules {
+		if now.Before(r.due) {
+			continue
+		}
+		r.due = now.Add(r.rule.Every)
+		c.decide(r, now)
+		made = append(made, r)
+	}
+	if len(made) > 0 {
+		if err := c.record(ctx, made, now); err != nil {
+			return nil, err
+		}
+		c.show(now)
+	}
+	return c.next(now), nil
+}
+
+// refresh takes up what has changed in the state: objects, and the spec.
+func (c *Controller) refresh(ctx context.Context, past map[string][]byte) error {
+	serial, spec, err := c.Store.Version(ctx)
+	if err != nil {
+		return err
+	}
+	if spec != c.spec {
+		if err := c.take(ctx, spec, past); err != nil {
+			return fmt.Errorf("the spec that was applied: %w", err)
+		}
+	}
+	if serial == c.serial && c.snap.Lineage != "" {
+		return nil
+	}
+	if c.snap, err = c.Store.Snapshot(ctx); err != nil {
+		return err
+	}
+	c.serial = serial
+	c.Collector.Objects(c.snap.Objects)
+	return nil
+}
+
+// take makes the rules of a spec that was applied. Those that were there before
+// keep what they remember.
+func (c *Controller) take(ctx context.Context, spec string, past map[string][]byte) error {
+	bundle, err := c.Store.Bundle(ctx)
+	if err != nil {
+		return err
+	}
+	desired, err := c.Load(bundle)
+	if err != nil {
+		return err
+	}
+	rules, watched := rulesOf(desired)
+	for _, r := range rules {
+		if i := slices.IndexFunc(c.rules, func(old *ruled) bool { return old.rule.Name == r.rule.Name }); i >= 0 {
+			r.past, r.last, r.saved, r.acted = c.rules[i].past, c.rules[i].last, c.rules[i].saved, c.rules[i].acted
+		} else if text, ok := past[r.rule.Name]; ok {
+			if err := json.Unmarshal(text, &r.past); err != nil {
+				c.Log.Warn("what a rule remembers cannot be read, so it begins anew", "rule", r.rule.Name, "err", err)
+				r.past = decide.History{}
+			}
+		}
+	}
+	c.spec, c.bundle, c.desired, c.rules = spec, bundle, desired, rules
+	maps.DeleteFunc(c.orders, func(a engine.Address, _ int) bool {
+		return !slices.ContainsFunc(rules, func(r *ruled) bool { return r.rule.Target == a })
+	})
+	c.failed = failures{}
+	c.Collector.Watch(watched)
+	c.Log.Info("the rules are those of the spec that was applied", "rules", len(rules))
+	return nil
+}

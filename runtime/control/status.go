@@ -1,0 +1,128 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/runtime/decide"
+	"github.com/flowctl/flowctl/state"
+)
+
+// Status is what the controller does at one instant.
+type Status struct {
+	At      time.Time
+	Waiting string // for another controller: who has the flow
+	Trouble string // why the flow cannot be looked at; "" if it can
+	Failed  string // why what was decided could not be done, until it can
+	Again   time.Time
+	Running map[engine.Address]int // sizes that a run is under way to; nil without a run
+	Rules   []RuleStatus
+	Sources map[string]string // those that give nothing: why
+}
+
+// RuleStatus is one rule.
+type RuleStatus struct {
+	Rule     string
+	Target   engine.Address
+	Min, Max int
+	Mode     string
+	Decision decide.Decision // the last one
+}
+
+// Status is what the controller did last. It may be called while Run runs.
+func (c *Controller) Status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status
+}
+
+func (c *Controller) publish(edit func(*Status)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.At = c.Now()
+	edit(&c.status)
+}
+
+// show publishes what Run's goroutine knows.
+func (c *Controller) show(now time.Time) {
+	s := Status{At: now, Sources: c.Collector.Trouble()}
+	if now.Before(c.failed.until) {
+		s.Failed, s.Again = c.failed.why, c.failed.until
+	}
+	if c.running != nil {
+		s.Running = c.running.sizes
+	}
+	for _, r := range c.rules {
+		s.Rules = append(s.Rules, RuleStatus{r.rule.Name, r.rule.Target, r.rule.Min, r.rule.Max, r.rule.Mode, r.last})
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status = s
+}
+
+// How long decisions are kept, and how long the same one goes on before it is
+// recorded once more.
+const (
+	keep    = 7 * 24 * time.Hour
+	restate = time.Minute
+)
+
+// record keeps the decisions that say something new.
+func (c *Controller) record(ctx context.Context, made []*ruled, now time.Time) error {
+	d := state.Deliberated{Forget: now.Add(-keep), Memory: map[string][]byte{}}
+	for _, r := range made {
+		if !news(r.saved, r.last) {
+			continue
+		}
+		r.saved = r.last
+		past, err := json.Marshal(r.past)
+		if err != nil {
+			return err
+		}
+		d.Memory[r.rule.Name] = past
+		one, err := stored(r.last, 0)
+		if err != nil {
+			return err
+		}
+		d.Decisions = append(d.Decisions, one)
+	}
+	if len(d.Decisions) == 0 {
+		return nil
+	}
+	return c.Store.Deliberate(ctx, c.lease, d)
+}
+
+func stored(d decide.Decision, run int64) (state.Decision, error) {
+	body, err := json.Marshal(d)
+	return state.Decision{Rule: d.Rule, At: d.At, Run: run, Body: body}, err
+}
+
+// news reports whether a decision says something that the last one did not.
+func news(was, is decide.Decision) bool {
+	return is.Act || was.From != is.From || was.Want != is.Want || was.To != is.To || was.Blocked != is.Blocked ||
+		is.At.Sub(was.At) >= restate ||
+		!slices.EqualFunc(was.Limits, is.Limits, func(a, b decide.Limit) bool { return a.By == b.By && a.To == b.To })
+}
+
+// attribute notes in the decisions which run carried them out.
+func (c *Controller) attribute(ctx context.Context, r result, now time.Time) {
+	d := state.Deliberated{Forget: now.Add(-keep)}
+	for _, x := range c.rules {
+		if n, ok := r.sizes[x.rule.Target]; !ok || x.acted.To != n || !x.acted.Act {
+			continue
+		}
+		one, err := stored(x.acted, r.out.Run.ID)
+		if err == nil {
+			d.Decisions = append(d.Decisions, one)
+		}
+	}
+	if len(d.Decisions) == 0 {
+		return
+	}
+	if err := c.Store.Deliberate(ctx, c.lease, d); err != nil {
+		c.Log.Warn("the run of a decision could not be recorded", "err", err)
+	}
+}

@@ -1,0 +1,61 @@
+package observe
+
+import (
+	"time"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/rule"
+)
+
+// Watched is a rule with what measuring needs to know besides it.
+type Watched struct {
+	Rule    rule.Rule
+	Metrics []engine.Metric // of its block
+	Limit   engine.Capacity // of one replica, for metrics that are a share of it
+}
+
+// metric is one metric of one rule.
+type metric struct {
+	rule.Metric
+	rule     string
+	function engine.Address
+	source   string // "" for what providers measure
+	endpoint string
+	query    string
+	every    time.Duration
+	limit    engine.Capacity
+}
+
+// key names a metric's samples.
+type key struct{ rule, metric string }
+
+func (m metric) key() key { return key{m.rule, m.Name} }
+
+// keep is how long samples of a metric are needed: as long as anything in the
+// rule looks back.
+func (m metric) keep(w Watched) time.Duration {
+	back := m.Window
+	for _, s := range w.Rule.Steps {
+		if s.Metric == m.Name {
+			back = max(back, s.For.Std())
+		}
+	}
+	if w.Rule.Ahead != nil {
+		back = max(back, w.Rule.Ahead.Over)
+	}
+	return m.Offset + back + m.every
+}
+
+func metricsOf(w Watched) []metric {
+	var all []metric
+	for i, m := range w.Rule.Metrics {
+		from := w.Metrics[i]
+		one := metric{Metric: m, rule: w.Rule.Name, function: w.Rule.Target, every: w.Rule.Every, limit: w.Limit, query: from.Query, endpoint: from.Endpoint}
+		switch from.Source {
+		case "prometheus", "http", "exec":
+			one.source = from.Source
+		}
+		all = append(all, one)
+	}
+	return all
+}

@@ -1,0 +1,34 @@
+package observe
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/flowctl/flowctl/runtime/decide"
+)
+
+// series are the samples of one metric of one rule, in the order of time.
+type series struct {
+	samples []decide.Sample
+	keep    time.Duration
+}
+
+// add takes a sample; one that is no number, or negative, is a lie and is dropped,
+// and so is one that is not newer than the last.
+func (s *series) add(x decide.Sample) {
+	if math.IsNaN(x.Value) || math.IsInf(x.Value, 0) || x.Value < 0 {
+		return
+	}
+	if n := len(s.samples); n > 0 && !x.At.After(s.samples[n-1].At) {
+		return
+	}
+	s.samples = append(s.samples, x)
+	old := 0
+	for old < len(s.samples) && s.samples[old].At.Before(x.At.Add(-s.keep)) {
+		old++
+	}
+	if old > len(s.samples)/2 { // moved seldom, so that adding stays cheap
+		s.samples = slices.Delete(s.samples, 0, old)
+	}
+}
