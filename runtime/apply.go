@@ -136,16 +136,16 @@ func adjustment(p Planned) state.Adjust {
 }
 
 // bookkeeping lists objects that stay as they are but whose dependencies or
-// sensitive attributes have changed.
+// sensitive attributes have changed, or that were kept and stand again.
 func bookkeeping(p Planned, done map[engine.Key]bool) []engine.Object {
 	var put []engine.Object
 	for _, c := range p.Plan.Changes {
 		if p.Plan.Ordered || c.Action != engine.NoOp || c.Prior == nil || c.Hold != "" || done[c.Prior.Key()] {
 			continue
 		}
-		if needs := engine.NeedsOf(c.Needs); !slices.Equal(needs, c.Prior.Needs) || !slices.Equal(c.Sensitive, c.Prior.Sensitive) {
+		if needs := engine.NeedsOf(c.Needs); !slices.Equal(needs, c.Prior.Needs) || !slices.Equal(c.Sensitive, c.Prior.Sensitive) || !c.Prior.Kept.IsZero() {
 			o := *c.Prior
-			o.Needs, o.Sensitive = needs, c.Sensitive
+			o.Needs, o.Sensitive, o.Kept = needs, c.Sensitive, time.Time{}
 			put = append(put, o)
 		}
 	}

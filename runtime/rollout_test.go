@@ -140,6 +140,9 @@ func TestBlueGreenSwitchesAtOnceAndKeepsTheOldSet(t *testing.T) {
 	l.apply(back)
 	l.want("traffic after the rollback", f.String(), "1:100x4\n2:100x4\n1:100x4")
 	l.want("replicas after the rollback", l.replicas(), "0#1 1#1 2#1 3#1")
+	if snap, err := l.store.Snapshot(t.Context()); err != nil || slices.ContainsFunc(snap.Objects, func(o engine.Object) bool { return !o.Kept.IsZero() }) {
+		t.Errorf("what stands again is still recorded as kept (%v)", err)
+	}
 	for _, e := range l.world.Events()[created:] {
 		if e.Op != "delete" {
 			t.Errorf("the rollback is not instant: %s %s", e.Op, e.Key)

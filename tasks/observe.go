@@ -243,7 +243,28 @@ func Check(ctx context.Context, source Source, p engine.Plan) engine.Diagnostics
 			diags = append(diags, d)
 		}
 	}
-	return dedupe(diags)
+	return dedupe(append(diags, checkRollouts(ctx, source, p)...))
+}
+
+// checkRollouts finds frontends whose provider cannot move requests between
+// backends.
+func checkRollouts(ctx context.Context, source Source, p engine.Plan) engine.Diagnostics {
+	var diags engine.Diagnostics
+	for _, r := range p.Rollouts {
+		for _, f := range r.Fronts {
+			prov, err := source.Get(ctx, f.Provider)
+			if err != nil {
+				continue // it is reported with the frontend, if that changes, or by the task
+			}
+			if _, ok := providers.As[providers.Shifter](prov); !ok {
+				diags = append(diags, engine.Diagnostic{
+					Summary: "Frontend that cannot switch", Address: r.Function,
+					Detail: fmt.Sprintf("%s is updated by %q, which moves requests between its old and its new replicas at once, and the provider %q of %s cannot do that. Write strategy = \"rolling\".", r.Function, r.Policy.Strategy, f.Provider, f.Frontend),
+				})
+			}
+		}
+	}
+	return diags
 }
 
 // dedupe reports a finding about all instances of a group once.

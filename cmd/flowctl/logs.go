@@ -59,7 +59,7 @@ func (s *session) pick(ctx context.Context, texts []string, kinds ...engine.Kind
 	for _, w := range wanted {
 		n := len(picked)
 		for _, o := range snap.Objects {
-			if o.Address == w || o.Address.Group() == w || o.Address.Block() == w {
+			if o.Kept.IsZero() && (o.Address == w || o.Address.Group() == w || o.Address.Block() == w) {
 				picked = append(picked, o)
 			}
 		}

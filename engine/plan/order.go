@@ -203,6 +203,7 @@ func (b *obeyer) memberships(replica engine.Change) {
 			want.want = engine.With(want.want, map[string]cty.Value{"target": cty.UnknownVal(cty.String)})
 		}
 		ch := b.decide(want)
+		ch.Leftovers = nil // an order ends nothing: it may be kept for a rollback
 		switch {
 		case b.Action == engine.Suspend && there == nil:
 			continue

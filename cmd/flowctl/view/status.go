@@ -51,6 +51,8 @@ func (r ResourceStatus) State() string {
 		return "down"
 	case r.Object.Lifecycle != engine.Ready:
 		return r.Object.Lifecycle.String()
+	case !r.Object.Kept.IsZero():
+		return "kept"
 	case r.Fails != "":
 		return r.Fails
 	case r.Usage != nil && r.Usage.State != "":
