@@ -258,3 +258,23 @@ func TestOrdersInAnyOrder(t *testing.T) {
 		}
 	}
 }
+
+// babbling is a provider whose errors repeat what a replica was given.
+type babbling struct{ providers.Provider }
+
+func (b babbling) Unwrap() providers.Provider { return b.Provider }
+
+func (b babbling) Restart(_ context.Context, o engine.Object) error {
+	return fmt.Errorf("cannot start it with %#v", o.Value.GetAttr("env").AsValueMap())
+}
+
+func TestOrdersTellNoSecrets(t *testing.T) {
+	l := newLab(t)
+	d := load(t, "variable \"token\" {\n default = \"hunter2\"\n sensitive = true\n}\n"+edit(t, twoTier, `LEVEL = "info"`, `LEVEL = var.token`))
+	l.apply(d)
+	l.wrap = func(p providers.Provider) providers.Provider { return babbling{p} }
+	_, err := l.order(engine.Restart, engine.Desired{}, api.At(0)) // the state alone tells what is sensitive
+	if err == nil || !strings.Contains(err.Error(), "(sensitive value)") || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("restart: %v", err)
+	}
+}
