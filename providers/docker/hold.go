@@ -50,6 +50,18 @@ func (h *holds) needed(place, tag string) bool {
 	return false
 }
 
+// at reports whether anything is needed on an engine.
+func (h *holds) at(place string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, x := range h.by {
+		if x.place == place {
+			return true
+		}
+	}
+	return false
+}
+
 // repositories lists the names without their tags.
 func (h *holds) repositories() []string {
 	h.mu.Lock()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/network"
 	"github.com/flowctl/flowctl/engine"
@@ -124,8 +123,8 @@ func (d *Docker) strip(ctx context.Context, dm *daemon, machine string) error {
 		return dm.fault("list networks", err)
 	}
 	for _, n := range networks {
-		if err := dm.NetworkRemove(ctx, n.ID); err != nil && !errdefs.IsNotFound(err) {
-			return dm.fault("remove network "+n.Name, err)
+		if err := dm.removeNetwork(ctx, n.ID, n.Name); err != nil {
+			return err
 		}
 	}
 	return nil

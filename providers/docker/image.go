@@ -380,3 +380,21 @@ func (dm *daemon) byAge(ctx context.Context, tags []string) ([]string, error) {
 	slices.SortStableFunc(tags, func(a, b string) int { return given[b].Compare(given[a]) })
 	return tags, nil
 }
+
+// sweepElsewhere is sweepImages for machines that are no hosts: those of another
+// provider, to which images were brought.
+func (d *Docker) sweepElsewhere(ctx context.Context, hosts []note) error {
+	var others []*daemon
+	d.mu.Lock()
+	for id, dm := range d.daemons {
+		if d.holds.at(dm.place) && !slices.ContainsFunc(hosts, func(n note) bool { return n.Engine == id }) {
+			others = append(others, dm)
+		}
+	}
+	d.mu.Unlock()
+	var errs []error
+	for _, dm := range others {
+		errs = append(errs, d.sweepImages(ctx, dm))
+	}
+	return errors.Join(errs...)
+}

@@ -91,6 +91,7 @@ func (d *Docker) Clean(ctx context.Context, all bool) error {
 		return err
 	}
 	var errs []error
+	errs = append(errs, d.sweepElsewhere(ctx, notes))
 	for _, n := range notes {
 		dm, err := d.daemon(n.Engine)
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/filters"
@@ -147,9 +148,46 @@ func (d *Docker) removeNetwork(ctx context.Context, r providers.Ref, known engin
 		if !there {
 			continue
 		}
-		if err := dm.NetworkRemove(ctx, net.ID); err != nil && !errdefs.IsNotFound(err) {
-			return dm.fault("remove network "+name, err)
+		if err := dm.removeNetwork(ctx, net.ID, name); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// removeNetwork removes a network. What the engine, when it is busy, has kept there
+// of containers that are gone is taken off it first.
+func (dm *daemon) removeNetwork(ctx context.Context, id, name string) error {
+	err := dm.NetworkRemove(ctx, id)
+	if err != nil && strings.Contains(err.Error(), "has active endpoints") {
+		empty, rerr := dm.release(ctx, id)
+		if rerr != nil && !errdefs.IsNotFound(rerr) {
+			return dm.fault("look at network "+name, rerr)
+		}
+		if err = dm.NetworkRemove(ctx, id); err != nil && empty && !errdefs.IsNotFound(err) {
+			return providers.Passing(fmt.Errorf("remove network %s on %s: %w. Nothing is on it any more: engines (20.10) miscount when many containers end at once, until they are restarted. Restart the engine, and go on", name, dm.place, err))
+		}
+	}
+	if err == nil || errdefs.IsNotFound(err) {
+		return nil
+	}
+	return dm.fault("remove network "+name, err)
+}
+
+// release takes what is gone off a network, and reports whether nothing else is on
+// it.
+func (dm *daemon) release(ctx context.Context, id string) (empty bool, err error) {
+	net, err := dm.NetworkInspect(ctx, id, network.InspectOptions{})
+	if err != nil {
+		return false, err
+	}
+	empty = true
+	for container, end := range net.Containers {
+		if _, err := dm.ContainerInspect(ctx, container); errdefs.IsNotFound(err) {
+			dm.NetworkDisconnect(ctx, id, end.Name, true) // whether it helped, the next attempt tells
+		} else {
+			empty = false
+		}
+	}
+	return empty, nil
 }
