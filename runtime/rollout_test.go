@@ -354,3 +354,75 @@ func rolloutKilled(t *testing.T, policy, version string, n int) (killed bool) {
 	})
 	return killed
 }
+
+// blind is a provider whose counts cannot be read so many times.
+type blind struct {
+	*sim.Sim
+	left *int
+}
+
+func (b blind) Tally(ctx context.Context, frontend engine.Address, backends []engine.Key) (providers.Tally, error) {
+	if *b.left--; *b.left >= 0 {
+		return providers.Tally{}, providers.Passing(errors.New("the data plane does not answer"))
+	}
+	return b.Sim.Tally(ctx, frontend, backends)
+}
+
+func TestACanaryThatCannotBeJudgedIsNoBadOne(t *testing.T) {
+	for _, c := range []struct {
+		fails  int
+		judged bool
+	}{{4, true}, {1000, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			l := newLab(t)
+			left := c.fails
+			l.wrap = func(p providers.Provider) providers.Provider { return blind{p.(*sim.Sim), &left} }
+			good, d := load(t, shop("1", canary)), load(t, shop("2", canary))
+			l.apply(good)
+			l.counts(map[string]providers.Tally{"1": fine, "2": fine})
+			_, err := l.try(runtime.Request{Desired: d})
+			if c.judged {
+				if err != nil {
+					t.Fatalf("%d readings failed in passing: %v", c.fails, err)
+				}
+				l.settled(d)
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), "function.web could not be judged at 10 % of the requests") || strings.Contains(err.Error(), "not good") {
+				t.Errorf("err = %v", err)
+			}
+			l.settled(good)
+			if _, diags, _ := l.flow.Plan(t.Context(), runtime.Request{Desired: d}); len(diags) > 0 {
+				t.Errorf("the next plan warns of %v", diags)
+			}
+		})
+	}
+}
+
+// A pause ends at once when the run is stopped; the next apply uses what is there.
+func TestAStoppedCanaryGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t)
+		l.apply(load(t, shop("1", canary)))
+		l.counts(map[string]providers.Tally{"1": fine, "2": fine})
+		d := load(t, shop("2", canary))
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(10*time.Second, stop)
+		lease, err := l.store.Acquire(t.Context(), state.ApplyLock, state.Holder{}, func(state.Holder) bool { return false })
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		out, err := l.flow.Apply(ctx, t.Context(), lease, l.plan(d), runtime.Options{Command: "apply"})
+		if err != nil || !out.Report.Interrupted || len(out.Report.Failed) > 0 || out.Back != nil || time.Since(begun) != 10*time.Second {
+			t.Fatalf("after %s: %+v, %v", time.Since(begun), out.Report, err)
+		}
+		if err := lease.Release(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		l.want("replicas", l.replicas(), "0#1 0#2 1#1 2#1 3#1")
+		l.apply(d)
+		l.want("replicas in the end", l.replicas(), "0#2 1#2 2#2 3#2")
+		l.settled(d)
+	})
+}
