@@ -94,6 +94,12 @@ type Values interface {
 	Value(a Address) cty.Value
 }
 
+// Unmade are the values of resources of which none is made yet.
+type Unmade struct{}
+
+// Value implements Values.
+func (Unmade) Value(Address) cty.Value { return cty.DynamicVal }
+
 // OutputDecl declares one output.
 type OutputDecl struct {
 	Name        string

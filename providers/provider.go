@@ -165,9 +165,10 @@ type Signaler interface {
 	Signal(ctx context.Context, o engine.Object, name string) error
 }
 
-// Sizer tells the capacity of a machine that exists without flowctl.
+// Sizer tells the capacity of a machine that exists without flowctl. Of the
+// object's value it may use what is set: it is the block's.
 type Sizer interface {
-	Capacity(ctx context.Context, a engine.Address) (engine.Capacity, error)
+	Capacity(ctx context.Context, o engine.Object) (engine.Capacity, error)
 }
 
 // Cleaner removes what is left of objects that do not exist any more: folders,

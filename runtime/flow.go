@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -122,6 +123,9 @@ func (f *Flow) observe(ctx context.Context, p *Planned) error {
 		p.Found.Observed[k] = obs
 	}
 	p.Found.Warnings = append(p.Found.Warnings, seen.Warnings...)
+	if !p.Request.Destroy {
+		maps.Copy(p.Found.Observed, tasks.Capacities(ctx, f.Providers, p.Request.Desired, p.Snapshot.Objects))
+	}
 	return nil
 }
 

@@ -48,6 +48,7 @@ var (
 	_ providers.Execer   = (*Docker)(nil)
 	_ providers.Prober   = (*Docker)(nil)
 	_ providers.Stayer   = (*Docker)(nil)
+	_ providers.Sizer    = (*Docker)(nil)
 
 	_ providers.Suspender = (*Docker)(nil)
 	_ providers.Restarter = (*Docker)(nil)

@@ -45,15 +45,15 @@ func (d *Docker) readHost(ctx context.Context, r providers.Ref, known engine.Hos
 // fillHost fills in what an engine tells of its host.
 func (d *Docker) fillHost(ctx context.Context, dm *daemon, net network.Inspect, h *engine.Host) error {
 	if h.CPUs == 0 || h.Memory == 0 {
-		info, err := dm.Info(ctx)
+		have, err := dm.capacity(ctx)
 		if err != nil {
-			return dm.fault("ask for its capacity", err)
+			return err
 		}
 		if h.CPUs == 0 {
-			h.CPUs = float64(info.NCPU)
+			h.CPUs = have.CPU
 		}
 		if h.Memory == 0 {
-			h.Memory = engine.Size(info.MemTotal) / engine.MiB * engine.MiB
+			h.Memory = have.Memory
 		}
 	}
 	h.ID, h.Address = dm.hostOf(net.Labels), dm.address
@@ -61,6 +61,32 @@ func (d *Docker) fillHost(ctx context.Context, dm *daemon, net network.Inspect, 
 		h.Gateway = c.Gateway
 	}
 	return nil
+}
+
+// capacity asks an engine what its machine has.
+func (dm *daemon) capacity(ctx context.Context) (engine.Capacity, error) {
+	info, err := dm.Info(ctx)
+	if err != nil {
+		return engine.Capacity{}, dm.fault("ask for its capacity", err)
+	}
+	return engine.Capacity{CPU: float64(info.NCPU), Memory: engine.Size(info.MemTotal) / engine.MiB * engine.MiB}, nil
+}
+
+// Capacity implements providers.Sizer.
+func (d *Docker) Capacity(ctx context.Context, o engine.Object) (engine.Capacity, error) {
+	var h engine.Host
+	if err := engine.Decode(o.Value, &h); err != nil {
+		return engine.Capacity{}, err
+	}
+	id, err := d.hostID(o.Address, h)
+	if err != nil {
+		return engine.Capacity{}, err
+	}
+	dm, err := d.daemon(id)
+	if err != nil {
+		return engine.Capacity{}, err
+	}
+	return dm.capacity(ctx)
 }
 
 func (d *Docker) applyHost(ctx context.Context, r providers.Ref, want engine.Host, prior *engine.Host) (engine.Host, bool, error) {

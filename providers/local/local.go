@@ -204,7 +204,7 @@ func (l *Local) readHost(ctx context.Context, r providers.Ref, known engine.Host
 }
 
 func (l *Local) applyHost(ctx context.Context, r providers.Ref, want engine.Host, _ *engine.Host) (engine.Host, bool, error) {
-	have, err := l.Capacity(ctx, r.Address)
+	have, err := l.Capacity(ctx, engine.Object{})
 	if err != nil {
 		return want, false, err
 	}
@@ -223,7 +223,7 @@ func (l *Local) applyHost(ctx context.Context, r providers.Ref, want engine.Host
 }
 
 // Capacity implements providers.Sizer: the whole computer.
-func (l *Local) Capacity(context.Context, engine.Address) (engine.Capacity, error) {
+func (l *Local) Capacity(context.Context, engine.Object) (engine.Capacity, error) {
 	c := engine.Capacity{CPU: float64(stdruntime.NumCPU())}
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"github.com/flowctl/flowctl/runtime/decide"
 	"github.com/flowctl/flowctl/runtime/fleet"
 	"github.com/flowctl/flowctl/runtime/observe"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // rulesOf makes the rules of a spec, those of functions first: machines follow
@@ -20,7 +19,7 @@ func rulesOf(d engine.Desired) (rules []*ruled, watched []observe.Watched) {
 		if decl.Address.Kind != engine.KindScaling {
 			continue
 		}
-		v, diags := decl.Config.Eval(nothingKnown{})
+		v, diags := decl.Config.Eval(engine.Unmade{})
 		bare, _ := v.UnmarkDeep()
 		var s engine.Scaling
 		if diags.HasErrors() || !bare.IsWhollyKnown() || engine.Decode(bare, &s) != nil {
@@ -48,12 +47,6 @@ func name(a engine.Address) string {
 	return a.String()[len(a.Kind)+1:]
 }
 
-// nothingKnown is a world of which nothing is known: rules that depend on it are
-// not evaluated.
-type nothingKnown struct{}
-
-func (nothingKnown) Value(engine.Address) cty.Value { return cty.DynamicVal }
-
 func limitOf(d engine.Desired, function engine.Address) engine.Capacity {
 	for _, f := range d.Functions {
 		if f.Address == function {
@@ -69,7 +62,7 @@ func drainOf(d engine.Desired, function engine.Address) time.Duration {
 		if decl.Address != function || function.Kind != engine.KindFunction {
 			continue
 		}
-		if v, diags := decl.Config.Eval(nothingKnown{}); !diags.HasErrors() {
+		if v, diags := decl.Config.Eval(engine.Unmade{}); !diags.HasErrors() {
 			bare, _ := v.UnmarkDeep()
 			if a := bare.GetAttr("drain"); a.IsKnown() && !a.IsNull() {
 				t, _ := engine.ParseDuration(a.AsString())

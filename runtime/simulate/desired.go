@@ -7,14 +7,7 @@ import (
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/engine/rule"
-	"github.com/zclconf/go-cty/cty"
 )
-
-// unmade are the values of resources of which none is made yet.
-type unmade struct{}
-
-// Value implements engine.Values.
-func (unmade) Value(engine.Address) cty.Value { return cty.DynamicVal }
 
 // Of takes what can be simulated from a flow. The caller fills in the rest. The
 // error is about a rule that depends on what is known only when the flow is
@@ -25,7 +18,7 @@ func Of(d engine.Desired) (Input, error) {
 		if k := decl.Address.Kind; k != engine.KindScaling && k != engine.KindFunction {
 			continue
 		}
-		v, ds := decl.Config.Eval(unmade{})
+		v, ds := decl.Config.Eval(engine.Unmade{})
 		if ds.HasErrors() {
 			return in, ds.Err()
 		}
