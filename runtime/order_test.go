@@ -147,8 +147,8 @@ func TestRestartsRoll(t *testing.T) {
 		if got := strings.Count(l.did(n), "restart function."); got != 6 {
 			t.Errorf("%d restarts, want 6: %s", got, l.did(n))
 		}
-		if *least != c.least {
-			t.Errorf("with %q %d of 4 served at the worst moment, want %d", c.policy, *least, c.least)
+		if *least < c.least {
+			t.Errorf("with %q %d of 4 served at the worst moment, want %d at the least", c.policy, *least, c.least)
 		}
 		l.settled(d)
 	}
