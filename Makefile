@@ -1,6 +1,7 @@
 # make demo   build, apply examples/two-tier.hcl for real, and send it some load
 # make test   everything that CI runs: vet, format, lint, tests under the race detector
 # make lab    a shell beside a container engine of its own; CMD='...' runs that instead
+# make with-libvirt  the tests with virtual machines
 # make live   the tests that need such an engine, all of them: kill -9 at every point
 # make build  bin/flowctl and bin/flowctl-demo
 # make energy what the images of examples/smart-energy.hcl are made of
@@ -48,6 +49,12 @@ with-engine:
 energy:
 	hack/energy
 
+# What needs real machines, in hack/lab -machines: emulated ones, mostly, which take
+# minutes, so that make test goes without.
+.PHONY: with-libvirt
+with-libvirt:
+	CGO_ENABLED=1 hack/lab -machines $(GO) test -count=1 -tags libvirt_dlopen -timeout 1h -run TestLibvirt ./cmd/flowctl
+
 lab:
 	hack/lab $(or $(CMD),bash)
 
@@ -56,6 +63,7 @@ live:
 	FLOWCTL_TEST_EVERY_POINT=1 hack/lab $(GO) test -count=1 -timeout 1h ./providers/docker
 	FLOWCTL_TEST_EVERY_POINT=1 hack/lab $(GO) test -count=1 -timeout 1h -run TestDocker ./cmd/flowctl
 	FLOWCTL_TEST_EVERY_POINT=1 $(GO) test -count=1 -timeout 1h -run Rollout ./runtime ./cmd/flowctl
+	$(MAKE) --no-print-directory with-libvirt
 
 # The race detector needs a C compiler; hack/setup installs one where it may.
 race:

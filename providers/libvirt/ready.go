@@ -71,7 +71,7 @@ func ping(ctx context.Context, c *http.Client, ip netip.Addr) error {
 func (l *Libvirt) dead(h hypervisor, name string, err error) error {
 	tail := l.console(h, name)
 	if tail == "" {
-		tail = "  (nothing)"
+		tail = "  (nothing, as when its disk has no boot loader: an image without one needs a kernel)"
 	}
 	return providers.Permanent(fmt.Errorf("%w. The last that its console shows:\n%s", err, tail))
 }

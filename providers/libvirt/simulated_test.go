@@ -204,6 +204,31 @@ func TestSomebodyElsesDomainIsLeftAlone(t *testing.T) {
 	}
 }
 
+func TestSomebodyElsesNetworkIsLeftAlone(t *testing.T) {
+	l := simulated(t)
+	h, err := l.hypervisor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := engine.Addr(engine.KindNetwork, "lan")
+	name := l.name(a, 1)
+	if err := h.MakeNetwork("<network><name>" + name + "</name><ip address='10.3.0.1' prefix='24'/></network>"); err != nil {
+		t.Fatal(err)
+	}
+	defer h.RemoveNetwork(name)
+	call := providers.Call{Operation: "r1-s1", Address: a, Gen: 1, Want: want(engine.KindNetwork, engine.Network{Mode: "nat"})}
+	if _, err := l.Apply(t.Context(), call); err == nil || !strings.Contains(err.Error(), "nobody's that flowctl knows of") {
+		t.Errorf("apply: %v", err)
+	}
+	o := engine.Object{Address: a, Gen: 1, Value: engine.Encode(engine.Network{})}
+	if err := l.Delete(t.Context(), o, "r1-s2"); err != nil {
+		t.Error(err)
+	}
+	if _, err := h.Network(name); err != nil {
+		t.Errorf("it is gone: %v", err)
+	}
+}
+
 func TestWrongSettingsAreFoundInThePlan(t *testing.T) {
 	l := simulated(t)
 	l.cfg.Pool = "nowhere"

@@ -78,7 +78,10 @@ func (l *Libvirt) applyVM(ctx context.Context, r providers.Ref, want engine.VM, 
 	if err == nil {
 		err = l.start(ctx, h, r, ip)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errLost):
+		return want, false, err // the next attempt finds what there is
+	case err != nil:
 		return want, false, errors.Join(err, l.strip(h, l.name(r.Address, r.Gen)))
 	}
 	l.fill(&want, r, ip)

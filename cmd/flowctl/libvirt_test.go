@@ -1,0 +1,144 @@
+//go:build libvirt_dlopen && cgo
+
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// needMachines skips a test where there is no libvirtd that it may use, and tells
+// the folder with the small Docker machine. hack/lab -machines sets the variables.
+// Emulated machines take whole processors, so such tests run one at a time.
+func needMachines(t *testing.T) string {
+	t.Helper()
+	if os.Getenv("FLOWCTL_TEST_LIBVIRT") == "" {
+		t.Skip("needs a libvirtd: run it with hack/lab -machines")
+	}
+	withLibvirt()
+	return os.Getenv("FLOWCTL_TEST_MACHINE")
+}
+
+// withLibvirt builds flowctl for tests anew, as one that can talk to libvirt.
+var withLibvirt = sync.OnceFunc(func() {
+	cmd := osexec.Command("go", "test", "-c", "-tags", "libvirt_dlopen", "-o", filepath.Join(plainDir, "flowctl"), ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		panic(fmt.Sprintf("%v: %v\n%s", cmd, err, out))
+	}
+})
+
+// TestLibvirtScripts runs testdata/libvirt: the command line with real machines.
+func TestLibvirtScripts(t *testing.T) {
+	machine := needMachines(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/libvirt",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE") != "",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", demoDir+string(os.PathListSeparator)+env.Getenv("PATH"))
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("EXAMPLES", must(filepath.Abs("../../examples")))
+			env.Setenv("DEMO", demoDir)
+			env.Setenv("MACHINE", machine)
+			env.Defer(func() { killLeftovers(t, env.WorkDir) })
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"http": httpCommand, "until": untilCommand, "sed": sedCommand, "jsonpath": jsonCommand, "nolibvirt": nolibvirtCommand,
+		},
+	})
+}
+
+// nolibvirt FLOW: libvirt has nothing of a flow, nor any disk.
+func nolibvirtCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if left := inLibvirt(args[0]); (len(left) > 0) != neg {
+		ts.Fatalf("in libvirt are %v", left)
+	}
+}
+
+// inLibvirt lists what libvirt has of a flow, and the disks that machines share.
+func inLibvirt(flow string) []string {
+	var all []string
+	for _, args := range [][]string{{"list", "--all", "--name"}, {"net-list", "--all", "--name"}, {"vol-list", "default"}} {
+		if args[0] == "vol-list" {
+			osexec.Command("virsh", "-c", "qemu:///system", "pool-refresh", "default").Run()
+		}
+		out, err := osexec.Command("virsh", append([]string{"-q", "-c", "qemu:///system"}, args...)...).CombinedOutput()
+		if err != nil {
+			all = append(all, fmt.Sprintf("virsh %v: %v: %s", args, err, out))
+		}
+		for line := range strings.Lines(string(out)) {
+			if name, _, _ := strings.Cut(strings.TrimSpace(line), " "); strings.HasPrefix(name, flow+".") || strings.HasPrefix(name, "flowctl-") {
+				all = append(all, name)
+			}
+		}
+	}
+	return all
+}
+
+// libvirtFlow is two machines on a network. They need not come up for what is
+// asked of them: one that nobody waits for is removed as well as any.
+const libvirtFlow = `
+flow "%s" {
+  provider = "libvirt"
+}
+
+provider "libvirt" {
+  image  = "%[2]s/disk.qcow2"
+  kernel = "%[2]s/kernel"
+  initrd = "%[2]s/initrd"
+  accel  = "tcg"
+}
+
+network "lan" {}
+
+vm "node" {
+  count   = 2
+  cpus    = 1
+  memory  = "256MiB"
+  network = network.lan
+}
+`
+
+// An apply that is killed with -9, at any point of its journal or in the middle of
+// a call, leaves nothing that destroy does not find.
+func TestLibvirtKilledAndDestroyed(t *testing.T) {
+	machine := needMachines(t)
+	for point := 1; point <= 6; point++ {
+		f := flowctl{t: t, dir: t.TempDir(), name: fmt.Sprintf("virt-point-%d", point)}
+		t.Cleanup(func() { killLeftovers(t, f.dir) })
+		text := fmt.Sprintf(libvirtFlow, f.name, machine)
+		if err := os.WriteFile(filepath.Join(f.dir, "flow.hcl"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out := f.interrupted(point)
+		f.must("destroy", "-auto-approve")
+		if left := inLibvirt(f.name); len(left) > 0 {
+			t.Errorf("point %d: destroy leaves %v\n%s", point, left, out)
+		}
+	}
+}
+
+// interrupted kills an apply: at a point of its journal, or, for odd ones, at some
+// moment while machines are made.
+func (f flowctl) interrupted(point int) string {
+	if point%2 == 0 {
+		out, _, _ := f.run(point/2, "apply", "-auto-approve")
+		return out
+	}
+	after := 0.2 + rand.Float64()*2
+	cmd := osexec.Command("timeout", "-s", "KILL", fmt.Sprintf("%.2f", after), filepath.Join(plainDir, "flowctl"), "apply", "-auto-approve", "flow.hcl")
+	cmd.Dir = f.dir
+	out, _ := cmd.CombinedOutput()
+	return fmt.Sprintf("killed after %.2f s\n%s", after, out)
+}
