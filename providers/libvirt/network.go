@@ -179,7 +179,7 @@ func (l *Libvirt) readNetwork(_ context.Context, r providers.Ref, known engine.N
 		return known, providers.Status{}, err
 	}
 	text, err := h.Network(l.name(r.Address, r.Gen))
-	if errors.Is(err, providers.ErrNotFound) {
+	if errors.Is(err, providers.ErrNotFound) || err == nil && known.ID == "" && !strings.Contains(text, l.networkID(r)) {
 		return known, providers.Status{Presence: engine.Gone, Why: "libvirt does not have it"}, nil
 	}
 	if err != nil {

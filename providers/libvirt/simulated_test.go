@@ -221,6 +221,7 @@ func TestSomebodyElsesNetworkIsLeftAlone(t *testing.T) {
 		t.Errorf("apply: %v", err)
 	}
 	o := engine.Object{Address: a, Gen: 1, Value: engine.Encode(engine.Network{})}
+	presence(t, l, o, engine.Gone, "")
 	if err := l.Delete(t.Context(), o, "r1-s2"); err != nil {
 		t.Error(err)
 	}
