@@ -120,13 +120,17 @@ func (c *Client) Remove(ctx context.Context, name string) error {
 // Shutdown stops all replicas, each with its grace, and then the agent; it
 // returns when the agent is gone. No agent is success.
 func (c *Client) Shutdown(ctx context.Context) error {
-	err := c.do(ctx, http.MethodPost, "/v1/shutdown", nil, nil)
+	agent, err := daemon.Find(c.dir)
+	if err == nil {
+		err = c.do(ctx, http.MethodPost, "/v1/shutdown", nil, nil)
+	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for err == nil {
-		if _, err = daemon.Find(c.dir); err != nil {
+		if _, err = daemon.Find(c.dir); err != nil && agent.Ended() {
 			break
 		}
+		err = nil
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -271,13 +272,28 @@ func (p Proc) signal(s syscall.Signal) error {
 	return fmt.Errorf("signal process %d: %w", p.PID, err)
 }
 
-// waitGone waits until the lock of p's folder is free.
+// Ended reports whether the process is over. It is a moment after it has let go of
+// its folder.
+func (p Proc) Ended() bool {
+	if syscall.Kill(p.PID, 0) != nil {
+		return true
+	}
+	// A zombie waits for its parent to take note (proc(5), field 3 of stat).
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := bytes.Cut(stat[bytes.LastIndexByte(stat, ')')+1:], []byte(" "))
+	return len(rest) > 0 && (rest[0] == 'Z' || rest[0] == 'X')
+}
+
+// waitGone waits until the lock of p's folder is free, and p has ended.
 func (p Proc) waitGone(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		now, err := Find(p.Dir)
-		if errors.Is(err, ErrNotRunning) || err == nil && now.PID != p.PID {
+		if (errors.Is(err, ErrNotRunning) || err == nil && now.PID != p.PID) && p.Ended() {
 			return nil
 		}
 		select {
