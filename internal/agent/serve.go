@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -85,6 +86,7 @@ func machineID(dir string) string {
 // process that does nothing else, once.
 func Serve(ctx context.Context, o ServeOptions) error {
 	o = o.withDefaults()
+	defer heedAll()()
 	a, err := open(o)
 	daemon.Ready(err)
 	if err != nil {
@@ -93,6 +95,18 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	ctx, stop := daemon.WhileOwner(ctx, o.Dir)
 	defer stop()
 	return a.serve(ctx)
+}
+
+// heedAll stops ignoring signals: nohup and a shell's & have them ignored, and what
+// this process ignores its replicas would, too, for good (signal(7)).
+func heedAll() (stop func()) {
+	heard := make(chan os.Signal, 1)
+	for _, sig := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2} {
+		if signal.Ignored(sig) {
+			signal.Notify(heard, sig)
+		}
+	}
+	return func() { signal.Stop(heard) }
 }
 
 func (o ServeOptions) withDefaults() ServeOptions {

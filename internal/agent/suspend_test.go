@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/flowctl/flowctl/internal/agent"
@@ -66,6 +68,8 @@ func TestSuspendHoldsAllOfAReplica(t *testing.T) {
 }
 
 func TestFilesAndSignals(t *testing.T) {
+	signal.Ignore(syscall.SIGHUP) // as nohup does: what an agent inherits, its replicas do not
+	defer signal.Reset(syscall.SIGHUP)
 	m := start(t, "", agent.Machine{})
 	spec := agent.ReplicaSpec{
 		Name: "r", Exec: sh(`trap 'echo got $(cat $FLOWCTL_FILES/etc/a)' HUP; echo began with $(cat $FLOWCTL_FILES/etc/a); while :; do sleep 0.02; done`),
