@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,10 +36,10 @@ func (s *supervisor) hold(name string, sig unix.Signal, from, to State, reply fu
 			err := p.signalAll(sig)
 			s.post(func() {
 				switch {
+				case r.proc != p || r.state != from || errors.Is(err, fs.ErrNotExist): // its control group is gone first
+					reply(Status{}, &fault{ErrBusy, fmt.Sprintf("replica %s ended meanwhile", name)})
 				case err != nil:
 					reply(Status{}, fmt.Errorf("send %s to replica %s: %w", unix.SignalName(sig), name, err))
-				case r.proc != p || r.state != from:
-					reply(Status{}, &fault{ErrBusy, fmt.Sprintf("replica %s ended meanwhile", name)})
 				default:
 					r.state, s.changed = to, true
 					s.log.Info("replica "+string(to), "replica", name)
@@ -80,7 +82,11 @@ func (s *supervisor) signal(name, signal string, reply func(Status, error)) {
 		case r.state != StateRunning:
 			reply(Status{}, &fault{ErrBusy, fmt.Sprintf("replica %s is in state %s", name, r.state)})
 		default:
-			reply(s.status(r), unix.Kill(r.pid, sig))
+			err := unix.Kill(r.pid, sig)
+			if errors.Is(err, unix.ESRCH) {
+				err = &fault{ErrBusy, fmt.Sprintf("replica %s ended meanwhile", name)}
+			}
+			reply(s.status(r), err)
 		}
 	})
 }
