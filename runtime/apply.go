@@ -44,7 +44,7 @@ type Outcome struct {
 func (f *Flow) Apply(ctx, hard context.Context, l *state.Lease, p Planned, o Options) (Outcome, error) {
 	out, err := f.applyOnce(ctx, hard, l, p, o, len(p.Request.Pins) > 0)
 	unfit, _ := unfitOf(out.Report)
-	if err != nil || len(unfit) == 0 || ctx.Err() != nil || len(p.Request.Pins) > 0 {
+	if err != nil || len(unfit) == 0 || ctx.Err() != nil || len(p.Request.Pins) > 0 || p.Plan.Ordered || p.Plan.Destroy {
 		return out, err
 	}
 	now, err := f.Store.Snapshot(hard)
@@ -77,6 +77,11 @@ func (f *Flow) applyOnce(ctx, hard context.Context, l *state.Lease, p Planned, o
 			return out, err
 		}
 	}
+	if why := holds(p, o); why != "" && len(steps) > 0 {
+		if err := f.Store.Hold(hard, l, why); err != nil {
+			return out, err
+		}
+	}
 	runner := tasks.NewRunner(p.Plan, f.Providers, f.Now)
 	if len(steps) > 0 {
 		if err := f.run(ctx, hard, l, p, o, runner, steps, &out); err != nil {
@@ -91,7 +96,7 @@ func (f *Flow) applyOnce(ctx, hard context.Context, l *state.Lease, p Planned, o
 
 // revise records what became of the functions' revisions.
 func (f *Flow) revise(hard context.Context, l *state.Lease, p Planned, runner *tasks.Runner, out Outcome, byHand bool) error {
-	if p.Plan.Destroy {
+	if p.Plan.Destroy || p.Plan.Ordered {
 		return nil
 	}
 	rs := newRevisions(p.Snapshot.Revisions, out.Run.ID, f.Now())
@@ -216,13 +221,36 @@ func (f *Flow) conclude(hard context.Context, l *state.Lease, p Planned, o Optio
 	} else if len(p.Request.Targets) == 0 && !p.Plan.Destroy {
 		out.Outputs = outputs(p.Plan, values, p.Snapshot.Outputs)
 	}
-	c := state.Concluded{Outputs: out.Outputs, Providers: p.Request.Desired.Providers, SpecPath: o.Path, Spec: o.Spec, Bundle: o.Bundle}
+	c := state.Concluded{Outputs: out.Outputs, Providers: p.Request.Desired.Providers, SpecPath: o.Path}
 	if p.Plan.Destroy {
 		c.Providers, c.SpecPath = p.Snapshot.Providers, p.Snapshot.SpecPath
+	}
+	if whole(p) && len(out.Report.Failed) == 0 && !out.Report.Interrupted {
+		c.Spec, c.Bundle = o.Spec, o.Bundle
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(hard), 10*time.Second)
 	defer cancel()
 	return f.Store.Conclude(end, l, c)
+}
+
+// whole reports whether a plan makes the flow what its spec says.
+func whole(p Planned) bool {
+	return !p.Plan.Ordered && !p.Plan.Destroy && len(p.Request.Targets)+len(p.Request.Pins) == 0
+}
+
+// holds says why the flow differs from its last spec from now on, until a plan of
+// the whole spec has been carried out; "" if it does not.
+func holds(p Planned, o Options) string {
+	switch {
+	case o.Bundle == nil || p.Plan.Ordered || len(p.Request.Pins) > 0:
+		return ""
+	case p.Plan.Destroy && len(p.Request.Targets) == 0:
+		return "the flow is being destroyed"
+	case len(p.Request.Targets) > 0:
+		return "the last " + o.Command + " was of some targets only"
+	default:
+		return "the last " + o.Command + " has not been finished"
+	}
 }
 
 // outputs evaluates the outputs; one that is not known keeps its last value.

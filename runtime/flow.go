@@ -25,6 +25,7 @@ type Store interface {
 	BeginRun(ctx context.Context, l *state.Lease, r engine.RunInfo) (int64, error)
 	EndRun(ctx context.Context, l *state.Lease, r engine.RunInfo) error
 	Conclude(ctx context.Context, l *state.Lease, c state.Concluded) error
+	Hold(ctx context.Context, l *state.Lease, why string) error
 	Revise(ctx context.Context, l *state.Lease, all []engine.Revision) error
 }
 

@@ -58,6 +58,7 @@ type savedSight struct {
 	Object   savedObject     `json:"object"`
 	Presence engine.Presence `json:"presence"`
 	Why      string          `json:"why,omitempty"`
+	Detour   string          `json:"detour,omitempty"`
 }
 
 func saveObject(o engine.Object) (savedObject, error) {
@@ -88,14 +89,14 @@ func Save(p Planned, bundle, view json.RawMessage, version string, now time.Time
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(p.Found.Observed), engine.Key.Compare) {
 		obs := p.Found.Observed[k]
-		if was, ok := recorded[k]; ok && obs.Presence == engine.Present && obs.Object.Value.RawEquals(was.Value) && obs.Object.Lifecycle == was.Lifecycle {
+		if was, ok := recorded[k]; ok && obs.Presence == engine.Present && obs.Object.Value.RawEquals(was.Value) && obs.Object.Lifecycle == was.Lifecycle && obs.Detour == "" {
 			continue
 		}
 		o, err := saveObject(obs.Object)
 		if err != nil {
 			return nil, err
 		}
-		s.Seen = append(s.Seen, savedSight{o, obs.Presence, obs.Why})
+		s.Seen = append(s.Seen, savedSight{o, obs.Presence, obs.Why, obs.Detour})
 	}
 	for _, a := range p.Found.Adopted {
 		o, err := saveObject(a)
@@ -144,7 +145,7 @@ func (f *Flow) Restore(ctx context.Context, s SavedPlan, desired engine.Desired)
 		if err != nil {
 			return p, nil, fmt.Errorf("saved plan: %s: %w", sight.Object.Address, err)
 		}
-		p.Found.Observed[o.Key()] = engine.Observation{Object: o, Presence: sight.Presence, Why: sight.Why}
+		p.Found.Observed[o.Key()] = engine.Observation{Object: o, Presence: sight.Presence, Why: sight.Why, Detour: sight.Detour}
 	}
 	for _, a := range s.Adopted {
 		o, err := a.object()

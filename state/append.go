@@ -254,7 +254,7 @@ type Concluded struct {
 	Providers []engine.Setting
 	SpecPath  string
 	Spec      string // digest of the spec and its variables
-	Bundle    []byte // the spec itself, for whoever goes on with it; it may hold secrets
+	Bundle    []byte // the spec itself, for whoever goes on with it; it may hold secrets. nil leaves it and its digest as they were
 }
 
 // Conclude replaces outputs and settings.
@@ -276,7 +276,10 @@ func (s *Store) Conclude(ctx context.Context, l *Lease, c Concluded) error {
 				return err
 			}
 		}
-		_, err := t.tx.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES ('providers', ?), ('spec_path', ?), ('spec', ?), ('bundle', ?)", settings, c.SpecPath, c.Spec, string(c.Bundle))
+		if _, err := t.tx.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES ('providers', ?), ('spec_path', ?)", settings, c.SpecPath); err != nil || c.Bundle == nil {
+			return err
+		}
+		_, err := t.tx.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES ('spec', ?), ('bundle', ?), ('held', '')", c.Spec, string(c.Bundle))
 		return err
 	})
 }

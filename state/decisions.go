@@ -89,11 +89,28 @@ func (s *Store) Memory(ctx context.Context) (map[string][]byte, error) {
 	return all, s.wrapRows(rows)
 }
 
-// Version tells whether a snapshot is still what the state says: the serial, and
-// the digest of the spec that was applied last.
-func (s *Store) Version(ctx context.Context) (serial int64, spec string, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT CAST(value AS INTEGER), coalesce((SELECT value FROM meta WHERE key = 'spec'), '') FROM meta WHERE key = 'serial'").Scan(&serial, &spec)
-	return serial, spec, s.wrapNil("read the state", err)
+// Version is what tells whether a reading of the state is still what it says.
+type Version struct {
+	Serial int64
+	Spec   string // digest of the spec that was applied last as a whole
+	Held   string // why the flow may differ from that spec by somebody's will; "" if it does not
+}
+
+// Version returns the state's version.
+func (s *Store) Version(ctx context.Context) (v Version, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT CAST(value AS INTEGER), coalesce((SELECT value FROM meta WHERE key = 'spec'), ''),
+		coalesce((SELECT value FROM meta WHERE key = 'held'), '') FROM meta WHERE key = 'serial'`).Scan(&v.Serial, &v.Spec, &v.Held)
+	return v, s.wrapNil("read the state", err)
+}
+
+// Hold notes that the flow is being made, or was left, different from the spec that
+// was applied last as a whole, so that nobody puts it back. Conclude with a spec
+// ends that.
+func (s *Store) Hold(ctx context.Context, l *Lease, why string) error {
+	return s.submit(ctx, l, func(ctx context.Context, t *transaction) error {
+		_, err := t.tx.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES ('held', ?)", why)
+		return err
+	})
 }
 
 // Bundle returns the spec that was applied last, as its applier wrote it down, and

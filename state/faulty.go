@@ -58,6 +58,11 @@ func (f *Faulty) Conclude(ctx context.Context, l *Lease, c Concluded) error {
 	return f.call("Conclude", func() error { return f.Store.Conclude(ctx, l, c) })
 }
 
+// Hold is Store's, or fails.
+func (f *Faulty) Hold(ctx context.Context, l *Lease, why string) error {
+	return f.call("Hold", func() error { return f.Store.Hold(ctx, l, why) })
+}
+
 // Revise is Store's, or fails.
 func (f *Faulty) Revise(ctx context.Context, l *Lease, all []engine.Revision) error {
 	return f.call("Revise", func() error { return f.Store.Revise(ctx, l, all) })

@@ -1,6 +1,8 @@
 package tasks
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/flowctl/flowctl/engine"
@@ -20,6 +22,9 @@ func (r *redacted) Unwrap() error { return r.err }
 // everywhere.
 const shortestSecret = 3
 
+// shortestLine is the shortest line of a secret of several that is hidden by itself.
+const shortestLine = 8
+
 // redact takes the sensitive values of a resource out of an error about it:
 // programs and servers repeat what they were given. What is recorded of it counts
 // as well as what is wanted.
@@ -36,11 +41,15 @@ func (r *Runner) redact(c *engine.Change, err error) error {
 	if c.Prior != nil {
 		values = append(values, engine.Mark(c.Prior.Value, c.Prior.Sensitive))
 	}
-	text := err.Error()
+	var hidden []string
 	for _, v := range values {
-		for _, s := range secrets(v) {
-			text = strings.ReplaceAll(text, s, "(sensitive value)")
-		}
+		hidden = append(hidden, secrets(v)...)
+	}
+	// The longest first: one may be a part of another.
+	slices.SortFunc(hidden, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	text := err.Error()
+	for _, s := range hidden {
+		text = strings.ReplaceAll(text, s, "(sensitive value)")
 	}
 	if text == err.Error() {
 		return err
@@ -63,6 +72,14 @@ func secrets(v cty.Value) []string {
 		for _, s := range texts(secret) {
 			if len(s) >= shortestSecret {
 				all = append(all, s)
+			}
+			if !strings.Contains(s, "\n") {
+				continue
+			}
+			for line := range strings.Lines(s) { // logs are shown line by line
+				if line = strings.TrimSpace(line); len(line) >= shortestLine {
+					all = append(all, line)
+				}
 			}
 		}
 	}

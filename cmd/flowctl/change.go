@@ -142,7 +142,7 @@ func (s *session) carryOut(ctx context.Context, l *state.Lease, p runtime.Planne
 
 // serve leaves a controller running if the flow needs one, and says so.
 func (s *session) serve(ctx context.Context, p runtime.Planned, o args.Apply, con *console) error {
-	if o.NoServe || p.Plan.Destroy {
+	if o.NoServe || p.Plan.Destroy || p.Plan.Ordered || len(p.Request.Targets)+len(p.Request.Pins) > 0 {
 		return nil
 	}
 	proc, err := s.control(ctx)

@@ -98,8 +98,8 @@ func (f faultyFlow) during(tasks int, do func(), args ...string) error {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	var text bytes.Buffer
-	cmd.Stderr = &text
+	var text, errs bytes.Buffer
+	cmd.Stderr = &errs
 	if err := cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func (f faultyFlow) during(tasks int, do func(), args ...string) error {
 		}
 	}
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("flowctl %v: %w\n%s", args, err, &text)
+		return fmt.Errorf("flowctl %v: %w\n%s%s", args, err, &text, &errs)
 	}
 	return nil
 }

@@ -52,6 +52,8 @@ var policies = map[string]string{
 	"blue-green":      `strategy = "blue_green"`,
 	"blue-green, now": "strategy = \"blue_green\"\n    keep     = \"0s\"",
 	"canary":          "strategy     = \"canary\"\n    pause        = \"300ms\"\n    step         = [20, 60]\n    min_requests = 10\n    max_slower   = 0",
+	// A pause ends as soon as the verdict is clear.
+	"canary, patient": "strategy     = \"canary\"\n    pause        = \"20s\"\n    step         = [20, 60]\n    min_requests = 10\n    max_slower   = 0",
 }
 
 func (f flowctl) rollout(policy, env, patience string) {
@@ -111,7 +113,7 @@ func TestRolloutsUnderLoad(t *testing.T) {
 func TestACanaryThatFailsRequestsGoesBack(t *testing.T) {
 	f := newRollout(t, "canary")
 	l := f.send(f.must("output", "-raw", "url")+"/fib/5", 200)
-	f.rollout("canary", `BANNER = "2", FAIL_RATE = "1"`, "1m")
+	f.rollout("canary, patient", `BANNER = "2", FAIL_RATE = "1"`, "1m")
 	f.fails(exitIncomplete, "apply", "-auto-approve")("judge function.web at 20 % failed",
 		"is not good at 20 % of the requests", "max_error_rate allows 1 % more", "function.web is back at revision 1")
 	was := l.sofar()

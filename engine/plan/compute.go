@@ -157,7 +157,7 @@ func (c *computer) premises() place.Input {
 	in.Closed = c.suspendedMachines()
 	for i := range in.Machines {
 		m := &in.Machines[i]
-		m.Count = c.sized(m.Address, m.Count)
+		m.Count = c.ordered(m.Address, m.Count, have)
 		m.Each = c.capacity(*m)
 	}
 	for _, f := range d.Functions {
@@ -183,6 +183,19 @@ func (c *computer) place() {
 		}
 	}
 	c.reportPlacement()
+}
+
+// ordered makes the number of machines that the loop ordered the least that there
+// are: those above it go, and more come if the replicas need them.
+func (c *computer) ordered(group engine.Address, b engine.Bounds, have map[engine.Address][]int) engine.Bounds {
+	n, ok := c.in.Sizes[group]
+	if !ok || !b.Autoscaled {
+		return c.sized(group, b)
+	}
+	n = b.Clamp(n)
+	numbers := slices.Compact(slices.Sorted(slices.Values(have[group])))
+	have[group] = numbers[:min(len(numbers), n)]
+	return engine.Bounds{Min: n, Max: b.Max, Autoscaled: true}
 }
 
 // sized narrows the bounds of a group to the size that the loop ordered, or that

@@ -203,7 +203,12 @@ func (b *obeyer) memberships(replica engine.Change) {
 			want.want = engine.With(want.want, map[string]cty.Value{"target": cty.UnknownVal(cty.String)})
 		}
 		ch := b.decide(want)
-		ch.Leftovers = nil // an order ends nothing: it may be kept for a rollback
+		ch.Leftovers = nil                  // an order ends nothing: it may be kept for a rollback
+		if b.seen[want.addr].Detour != "" { // a rollout has not let it in yet, and an order does not
+			if ch.Standby = true; replica.Action == engine.NoOp {
+				continue
+			}
+		}
 		switch {
 		case b.Action == engine.Suspend && there == nil:
 			continue

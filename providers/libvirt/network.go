@@ -76,7 +76,9 @@ func (l *Libvirt) applyNetwork(ctx context.Context, r providers.Ref, want engine
 	if prior == nil && !strings.Contains(text, l.networkID(r)) {
 		return want, false, taken("network", name, tag{})
 	}
-	if err := h.StartNetwork(name); err != nil {
+	if err := h.StartNetwork(name); err != nil && prior != nil { // machines may be on it
+		return want, true, networkFault(err)
+	} else if err != nil {
 		return want, false, errors.Join(networkFault(err), h.RemoveNetwork(name))
 	}
 	return want, true, fillNetwork(text, &want)

@@ -18,6 +18,7 @@ type Status struct {
 	Flow    string            `json:"flow"`
 	At      time.Time         `json:"at"`
 	Waiting string            `json:"waiting,omitempty"`
+	Held    string            `json:"held,omitempty"`
 	Trouble string            `json:"trouble,omitempty"`
 	Failed  string            `json:"failed,omitempty"`
 	Again   time.Time         `json:"again,omitzero"`
@@ -84,7 +85,7 @@ type Limit struct {
 
 // StatusOf converts a status.
 func StatusOf(flow string, s control.Status) Status {
-	j := Status{Flow: flow, At: s.At, Waiting: s.Waiting, Trouble: s.Trouble, Failed: s.Failed, Again: s.Again, Sources: s.Sources, Rules: []Rule{}}
+	j := Status{Flow: flow, At: s.At, Waiting: s.Waiting, Held: s.Held, Trouble: s.Trouble, Failed: s.Failed, Again: s.Again, Sources: s.Sources, Rules: []Rule{}}
 	for _, a := range slices.SortedFunc(maps.Keys(s.Running), engine.Address.Compare) {
 		j.Running = append(j.Running, Size{a.String(), s.Running[a]})
 	}

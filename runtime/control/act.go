@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 // job is something to carry out: sizes to reach, or just what has drifted.
 type job struct {
 	sizes   map[engine.Address]int
+	pins    []engine.Pin
 	desired engine.Desired
 	options runtime.Options
 }
@@ -24,11 +26,11 @@ type job struct {
 // result is what became of a job.
 type result struct {
 	out     runtime.Outcome
+	sizes   map[engine.Address]int
 	digest  string     // of the plan, "" if there was nothing to do
 	took    []measured // how long things took to be made
 	err     error      // why it failed, or could not begin
-	blocked bool       // somebody else changes the flow: try again soon
-	sizes   map[engine.Address]int
+	blocked bool       // somebody else changes the flow, or has changed it: try again soon
 }
 
 // measured is how long one object took to be made.
@@ -37,21 +39,38 @@ type measured struct {
 	took  time.Duration
 }
 
-// next returns what is to be carried out now. A run that is under way, or one that
-// failed just now, holds it up.
+// next returns what is to be carried out now. A run that is under way holds it up,
+// and so do, for its part of it, earlier failures.
 func (c *Controller) next(now time.Time) *job {
-	if c.running != nil || now.Before(c.failed.until) || now.Before(c.wait) || c.spec == "" {
+	if c.running != nil || now.Before(c.wait) || c.spec == "" {
 		return nil
 	}
-	if len(c.orders) == 0 && now.Before(c.repair) {
+	sizes := map[engine.Address]int{}
+	for _, group := range slices.SortedFunc(maps.Keys(c.orders), engine.Address.Compare) {
+		f := c.late[group]
+		switch {
+		case f == nil:
+			sizes[group] = c.orders[group]
+		case len(sizes) == 0 && !now.Before(f.until): // by itself, since it may fail again
+			sizes = map[engine.Address]int{group: c.orders[group]}
+			return c.job(sizes, now)
+		}
+	}
+	if len(sizes) == 0 && (now.Before(c.repair) || now.Before(c.failed.until)) {
 		return nil
 	}
+	return c.job(sizes, now)
+}
+
+func (c *Controller) job(sizes map[engine.Address]int, now time.Time) *job {
 	c.repair = now.Add(cmp.Or(c.Repair, DefaultRepair))
-	j := &job{sizes: c.orders, desired: c.desired, options: runtime.Options{Command: "serve", Spec: c.spec, Path: c.snap.SpecPath, Bundle: c.bundle}}
-	c.orders = map[engine.Address]int{}
+	for group := range sizes {
+		delete(c.orders, group)
+	}
 	limits := c.desired.Limits
-	j.options.Limits = exec.Limits{Total: c.parallelism(), Phases: limits.Phases(), Providers: limits.Providers}
-	return j
+	return &job{sizes: sizes, pins: c.pins(), desired: c.desired, options: runtime.Options{
+		Command: "serve", Spec: c.spec, Path: c.snap.SpecPath, Limits: exec.Limits{Total: c.parallelism(), Phases: limits.Phases(), Providers: limits.Providers},
+	}}
 }
 
 func (c *Controller) parallelism() int {
@@ -70,9 +89,9 @@ func (c *Controller) carryOut(ctx, hard context.Context, j *job) (r result) {
 			r.err = fmt.Errorf("bug: %v", p)
 		}
 	}()
-	request := runtime.Request{Desired: j.desired, Sizes: j.sizes}
+	request := runtime.Request{Desired: j.desired, Sizes: j.sizes, Pins: j.pins}
 	if len(j.sizes) == 0 {
-		p, diags, err := c.Flow.Plan(ctx, request)
+		p, diags, err := c.plan(ctx, request)
 		if r.err = errors.Join(err, diags.Err()); r.err != nil || p.Plan.Empty() {
 			return r
 		}
@@ -87,7 +106,11 @@ func (c *Controller) carryOut(ctx, hard context.Context, j *job) (r result) {
 		return r
 	}
 	defer l.Release(context.WithoutCancel(ctx))
-	p, diags, err := c.Flow.Plan(ctx, request)
+	if v, err := c.Store.Version(ctx); err != nil || v.Spec != j.options.Spec || v.Held != "" {
+		r.err, r.blocked = err, err == nil // decided from another spec than the one in force
+		return r
+	}
+	p, diags, err := c.plan(ctx, request)
 	if r.err = errors.Join(err, diags.Err()); r.err != nil || p.Plan.Empty() {
 		return r
 	}
@@ -105,6 +128,15 @@ func (c *Controller) carryOut(ctx, hard context.Context, j *job) (r result) {
 		r.err = fmt.Errorf("run %d: %d tasks failed, the first: %w", r.out.Run.ID, n, &r.out.Report.Failed[0])
 	}
 	return r
+}
+
+// planTime is how long a plan may take: a provider that hangs is not waited for.
+const planTime = 2 * time.Minute
+
+func (c *Controller) plan(ctx context.Context, r runtime.Request) (runtime.Planned, engine.Diagnostics, error) {
+	ctx, stop := context.WithTimeout(ctx, planTime)
+	defer stop()
+	return c.Flow.Plan(ctx, r)
 }
 
 // blockedWait is the time between two tries at the lock that somebody else has.
@@ -125,18 +157,56 @@ func (c *Controller) settle(ctx context.Context, r result, now time.Time) {
 			}
 		}
 	case r.err != nil:
-		c.failed.again(r.err.Error(), now)
-		c.Log.Error("what was decided could not be done", "err", r.err, "again", c.failed.until)
+		c.postpone(r, now)
+		c.Log.Error("what was decided could not be done", "err", r.err)
 	case r.digest != "" && len(r.sizes) == 0:
 		c.failed.repeated(r.digest, now)
 		c.Log.Info("repaired", "run", r.out.Run.ID)
 	default:
 		c.failed = failures{last: c.failed.last}
 	}
+	if r.err == nil && !r.blocked {
+		for a := range r.sizes {
+			delete(c.late, a)
+		}
+	}
 	if r.out.Run.ID != 0 {
 		c.attribute(ctx, r, now)
 	}
 	c.show(now)
+}
+
+// postpone notes what failed: the orders whose own steps did, or that could not be
+// planned, and else the repairs that came with them.
+func (c *Controller) postpone(r result, now time.Time) {
+	guilty := map[engine.Address]bool{}
+	for _, f := range r.out.Report.Failed {
+		guilty[groupOf(f.Step.Address)] = true
+	}
+	some := false
+	for a := range r.sizes {
+		if len(guilty) > 0 && !guilty[a] {
+			delete(c.late, a)
+			continue
+		}
+		some = true
+		if c.late[a] == nil {
+			c.late[a] = &failures{}
+		}
+		c.late[a].again(r.err.Error(), now)
+	}
+	if !some {
+		c.failed.again(r.err.Error(), now)
+	}
+}
+
+// groupOf is the group that a step is about: of a backend, that of its replica.
+func groupOf(a engine.Address) engine.Address {
+	if a.Kind == engine.KindBackend {
+		_, replica := a.Membership()
+		return replica.Group()
+	}
+	return a.Group()
 }
 
 // failures space out what does not succeed.

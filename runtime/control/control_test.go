@@ -151,13 +151,21 @@ func (l *lab) lock() *state.Lease {
 // apply applies a spec as the command does.
 func (l *lab) apply(text string) {
 	l.t.Helper()
+	l.request(text, func(*runtime.Request) {})
+}
+
+// request is an apply that asks for something besides.
+func (l *lab) request(text string, edit func(*runtime.Request)) {
+	l.t.Helper()
 	d, err := desired(text)
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	lease := l.lock()
 	defer lease.Release(l.t.Context())
-	p, diags, err := l.flow().Plan(l.t.Context(), runtime.Request{Desired: d})
+	r := runtime.Request{Desired: d}
+	edit(&r)
+	p, diags, err := l.flow().Plan(l.t.Context(), r)
 	if err := errors.Join(err, diags.Err()); err != nil {
 		l.t.Fatal(err)
 	}
@@ -430,5 +438,90 @@ func TestFailuresAreSpacedOut(t *testing.T) {
 			t.Errorf("the status says %q", st.Failed)
 		}
 		l.expect("all the while", 1, 1)
+	})
+}
+
+// What was not applied as a whole is not the controller's to put right, nor to undo.
+func TestItRestsUntilTheSpecIsWhole(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *lab) {
+		text := fmt.Sprintf(twoTier, 20)
+		l.ask(0.4)
+		l.apply(text)
+		c, stop := l.serve()
+		defer stop()
+		after(5 * time.Minute)
+		other := strings.Replace(text, "function \"web\"", "function \"more\" {\n on = vm.node\n exec = [\"x\"]\n}\nfunction \"web\"", 1)
+		other = strings.Replace(other, "exec   = [\"x\"]", "exec   = [\"y\"]", 1)
+		l.request(other, func(r *runtime.Request) { r.Targets = []engine.Address{engine.Addr(engine.KindFunction, "more")} })
+		l.ask(4)
+		after(5 * time.Minute)
+		l.expect("after an apply of one target", 1, 1)
+		if n := l.count(engine.Addr(engine.KindFunction, "more")); n != 1 {
+			t.Errorf("there are %d of what was asked for besides, want 1", n)
+		}
+		if st := c.Status(); !strings.Contains(st.Held, "of some targets only") {
+			t.Errorf("the status says %q", st.Held)
+		}
+		l.apply(other)
+		after(3 * time.Minute)
+		if l.count(web) < 7 { // the other takes a share of the load
+			t.Errorf("it rests although the spec was applied as a whole\n%s", l.decisions())
+		}
+	})
+}
+
+// A revision that was gone back from does not come back by itself; its function is
+// scaled all the same.
+func TestARollbackStays(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *lab) {
+		text := fmt.Sprintf(twoTier, 20)
+		l.ask(0.4)
+		l.apply(text)
+		newer := strings.Replace(text, "exec   = [\"x\"]", "exec   = [\"y\"]", 1)
+		l.apply(newer)
+		_, stop := l.serve()
+		defer stop()
+		after(5 * time.Minute)
+		snap, err := l.store.Snapshot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rev, err := runtime.Earlier(snap, web, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.request(newer, func(r *runtime.Request) {
+			r.Pins = []engine.Pin{{Function: web, Value: rev.Value}}
+			r.Targets = []engine.Address{web}
+		})
+		l.ask(4)
+		after(3 * time.Minute)
+		l.expect("after the rollback", 8, 3)
+		for _, o := range l.world.Objects() {
+			if o.Address.Group() == web && engine.MustDecode[engine.Replica](o.Value).Exec[0] != "x" {
+				t.Errorf("%s runs the revision that was gone back from", o.Address)
+			}
+		}
+	})
+}
+
+// An order to shrink that waits is not given again and again, each time from less.
+func TestAWaitingScaleInDoesNotCompound(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *lab) {
+		l.ask(4)
+		l.apply(fmt.Sprintf(twoTier, 20))
+		_, stop := l.serve()
+		defer stop()
+		after(5 * time.Minute)
+		l.expect("under load", 8, 3)
+		lease := l.lock()
+		l.ask(2)
+		after(15 * time.Minute)
+		l.expect("while somebody else has the lock", 8, 3)
+		lease.Release(t.Context())
+		after(20 * time.Second)
+		if n := l.count(web); n != 4 {
+			t.Errorf("then there are %d replicas, want 4\n%s", n, l.decisions())
+		}
 	})
 }

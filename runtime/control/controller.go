@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -22,7 +22,7 @@ import (
 // Store is what the loop needs of a state.
 type Store interface {
 	runtime.Store
-	Version(ctx context.Context) (serial int64, spec string, err error)
+	Version(ctx context.Context) (state.Version, error)
 	Bundle(ctx context.Context) ([]byte, error)
 	Memory(ctx context.Context) (map[string][]byte, error)
 	Deliberate(ctx context.Context, l *state.Lease, d state.Deliberated) error
@@ -45,17 +45,21 @@ type Controller struct {
 	lease *state.Lease // of state.ControllerLock
 
 	// Run's goroutine alone touches these.
-	spec    string // digest
-	bundle  []byte
+	spec    string // digest of the one whose rules these are
+	refused string // digest of one that could not be read
+	held    string // why nothing may be done; "" if it may
 	serial  int64
 	snap    engine.Snapshot
+	counts  map[engine.Address]int // of snap
+	unknown []string               // scaling blocks that cannot be evaluated
 	desired engine.Desired
 	rules   []*ruled
-	orders  map[engine.Address]int // decided, and not yet begun
-	running *job                   // nil while there is none
-	repair  time.Time              // when to look for drift next
-	wait    time.Time              // when to try again, after somebody else had the lock
-	failed  failures
+	orders  map[engine.Address]int       // decided, and not yet begun
+	running *job                         // nil while there is none
+	repair  time.Time                    // when to look for drift next
+	wait    time.Time                    // when to try again, after somebody else had the lock
+	failed  failures                     // of repairs
+	late    map[engine.Address]*failures // of orders, by group
 	times   durations
 
 	mu     sync.Mutex
@@ -131,7 +135,11 @@ func (c *Controller) loop(ctx, hard context.Context, past map[string][]byte) err
 	defer tick.Stop()
 	done := make(chan result)
 	for {
-		if j, err := c.tick(ctx, past, c.Now()); err != nil {
+		j, err := c.tick(ctx, past, c.Now())
+		if errors.Is(err, state.ErrFenced) {
+			return err
+		}
+		if err != nil {
 			c.Log.Error("the flow cannot be looked at", "err", err)
 			c.publish(func(s *Status) { s.Trouble = err.Error() })
 		} else if j != nil {
@@ -157,6 +165,10 @@ func (c *Controller) tick(ctx context.Context, past map[string][]byte, now time.
 	if err := c.refresh(ctx, past); err != nil {
 		return nil, err
 	}
+	if c.held != "" { // deciding, too: what is not done is not to be remembered as done
+		c.show(now)
+		return nil, nil
+	}
 	var made []*ruled
 	for _, r := range c.rules {
 		if now.Before(r.due) {
@@ -177,22 +189,32 @@ func (c *Controller) tick(ctx context.Context, past map[string][]byte, now time.
 
 // refresh takes up what has changed in the state: objects, and the spec.
 func (c *Controller) refresh(ctx context.Context, past map[string][]byte) error {
-	serial, spec, err := c.Store.Version(ctx)
+	v, err := c.Store.Version(ctx)
 	if err != nil {
 		return err
 	}
-	if spec != c.spec {
-		if err := c.take(ctx, spec, past); err != nil {
-			return fmt.Errorf("the spec that was applied: %w", err)
+	c.held = v.Held
+	changed := v.Serial != c.serial || c.snap.Lineage == ""
+	if changed {
+		if err := c.look(ctx, v.Serial); err != nil {
+			return err
 		}
 	}
-	if serial == c.serial && c.snap.Lineage != "" {
-		return nil
+	if (v.Spec != c.spec || changed && len(c.unknown) > 0) && v.Spec != c.refused {
+		if err := c.take(ctx, v.Spec, past); err != nil {
+			c.refused = v.Spec
+			c.Log.Error("the spec that was applied cannot be read, so the rules stay", "err", err)
+		}
 	}
+	return nil
+}
+
+// look reads what is recorded.
+func (c *Controller) look(ctx context.Context, serial int64) (err error) {
 	if c.snap, err = c.Store.Snapshot(ctx); err != nil {
 		return err
 	}
-	c.serial = serial
+	c.serial, c.counts = serial, counted(c.snap.Objects)
 	c.Collector.Objects(c.snap.Objects)
 	return nil
 }
@@ -208,7 +230,10 @@ func (c *Controller) take(ctx context.Context, spec string, past map[string][]by
 	if err != nil {
 		return err
 	}
-	rules, watched := rulesOf(desired)
+	rules, watched, unknown := rulesOf(desired, c.recorded())
+	if spec == c.spec && len(unknown) == len(c.unknown) {
+		return nil // what they need is still not known
+	}
 	for _, r := range rules {
 		if i := slices.IndexFunc(c.rules, func(old *ruled) bool { return old.rule.Name == r.rule.Name }); i >= 0 {
 			r.past, r.last, r.saved, r.acted = c.rules[i].past, c.rules[i].last, c.rules[i].saved, c.rules[i].acted
@@ -217,13 +242,14 @@ func (c *Controller) take(ctx context.Context, spec string, past map[string][]by
 				c.Log.Warn("what a rule remembers cannot be read, so it begins anew", "rule", r.rule.Name, "err", err)
 				r.past = decide.History{}
 			}
+			r.past = r.past.Resumed(c.Now())
 		}
 	}
-	c.spec, c.bundle, c.desired, c.rules = spec, bundle, desired, rules
+	c.spec, c.desired, c.rules, c.unknown = spec, desired, rules, unknown
 	maps.DeleteFunc(c.orders, func(a engine.Address, _ int) bool {
 		return !slices.ContainsFunc(rules, func(r *ruled) bool { return r.rule.Target == a })
 	})
-	c.failed = failures{}
+	c.failed, c.late = failures{}, map[engine.Address]*failures{}
 	c.Collector.Watch(watched)
 	c.Log.Info("the rules are those of the spec that was applied", "rules", len(rules))
 	return nil

@@ -10,20 +10,22 @@ import (
 	"github.com/flowctl/flowctl/runtime/decide"
 	"github.com/flowctl/flowctl/runtime/fleet"
 	"github.com/flowctl/flowctl/runtime/observe"
+	"github.com/flowctl/flowctl/tasks"
 )
 
 // rulesOf makes the rules of a spec, those of functions first: machines follow
 // what is decided about replicas.
-func rulesOf(d engine.Desired) (rules []*ruled, watched []observe.Watched) {
+func rulesOf(d engine.Desired, values engine.Values) (rules []*ruled, watched []observe.Watched, unknown []string) {
 	for _, decl := range d.Decls {
 		if decl.Address.Kind != engine.KindScaling {
 			continue
 		}
-		v, diags := decl.Config.Eval(engine.Unmade{})
+		v, diags := decl.Config.Eval(values)
 		bare, _ := v.UnmarkDeep()
 		var s engine.Scaling
 		if diags.HasErrors() || !bare.IsWhollyKnown() || engine.Decode(bare, &s) != nil {
-			continue // the spec was applied, so its planner has said why
+			unknown = append(unknown, decl.Address.String())
+			continue
 		}
 		r, _ := rule.Of(name(decl.Address), s)
 		rules = append(rules, &ruled{rule: r, drain: drainOf(d, r.Target)})
@@ -32,7 +34,7 @@ func rulesOf(d engine.Desired) (rules []*ruled, watched []observe.Watched) {
 		}
 	}
 	slices.SortStableFunc(rules, func(a, b *ruled) int { return order(a) - order(b) })
-	return rules, watched
+	return rules, watched, unknown
 }
 
 func order(r *ruled) int {
@@ -81,18 +83,14 @@ func (c *Controller) decide(r *ruled, now time.Time) {
 		return
 	}
 	r.acted = r.last
-	if r.rule.Target.Kind == engine.KindVM && r.last.To > r.last.From {
-		c.repair = now // the planner makes the machines that the replicas need, and their headroom
-	} else {
-		c.orders[r.rule.Target] = r.last.To
-	}
+	c.orders[r.rule.Target] = r.last.To
 	c.Log.Info("decided", "rule", r.rule.Name, "from", r.last.From, "to", r.last.To, "why", r.last.Why)
 }
 
 // observation is what is known about the target of a rule.
 func (c *Controller) observation(r *ruled) decide.Observation {
 	target := r.rule.Target
-	o := decide.Observation{Boot: c.times.of(target), Drain: r.drain, Ready: c.ready(target)}
+	o := decide.Observation{Boot: c.times.of(target), Drain: r.drain, Ready: c.counts[target]}
 	if want, ok := c.ordered(target); ok {
 		o.Starting = max(0, want-o.Ready)
 		o.Ready = min(o.Ready, want)
@@ -105,17 +103,19 @@ func (c *Controller) observation(r *ruled) decide.Observation {
 	return o
 }
 
-// ready counts what works of a group.
-func (c *Controller) ready(group engine.Address) int {
-	n := 0
-	for i, o := range c.snap.Objects {
-		if o.Address.Group() != group || o.Lifecycle == engine.Tainted {
-			continue
+// counted is what there is of each group: of several generations of one instance,
+// the one that stands for it. What is suspended does no work.
+func counted(objects []engine.Object) map[engine.Address]int {
+	n := map[engine.Address]int{}
+	for i := 0; i < len(objects); {
+		j := i + 1
+		for j < len(objects) && objects[j].Address == objects[i].Address {
+			j++
 		}
-		if i > 0 && c.snap.Objects[i-1].Address == o.Address {
-			continue // another generation of the same
+		if o, _ := engine.Current(objects[i:j]); o.Lifecycle != engine.Tainted && o.Lifecycle != engine.Suspended {
+			n[o.Address.Group()]++
 		}
-		n++
+		i = j
 	}
 	return n
 }
@@ -146,4 +146,52 @@ func (c *Controller) wanted() map[engine.Address]int {
 // input is what a plan is made from, as far as the state tells.
 func (c *Controller) input(sizes map[engine.Address]int) plan.Input {
 	return plan.Input{Desired: c.desired, Recorded: c.snap, Sizes: sizes}
+}
+
+// recorded are the values of what exists.
+func (c *Controller) recorded() engine.Values {
+	var p engine.Plan
+	objects := c.snap.Objects
+	for i := 0; i < len(objects); {
+		j := i + 1
+		for j < len(objects) && objects[j].Address == objects[i].Address {
+			j++
+		}
+		o, _ := engine.Current(objects[i:j])
+		p.Changes = append(p.Changes, engine.Change{Address: o.Address, Action: engine.NoOp, Prior: o})
+		i = j
+	}
+	return tasks.NewRunner(p, c.Flow.Providers, c.Now)
+}
+
+// pins keeps functions at the revision that they run if what the spec asks for is
+// known not to be good, or was gone back from: only an apply tries it again.
+func (c *Controller) pins() []engine.Pin {
+	current := map[engine.Address]engine.Revision{}
+	withdrawn := map[string]bool{}
+	for _, r := range c.snap.Revisions {
+		switch {
+		case r.Current:
+			current[r.Function] = r
+		case r.Verdict == engine.Bad || r.Verdict == engine.RolledBack:
+			withdrawn[r.Function.String()+" "+r.Digest] = true
+		}
+	}
+	if len(withdrawn) == 0 {
+		return nil
+	}
+	values := c.recorded()
+	var pins []engine.Pin
+	for _, d := range c.desired.Decls {
+		r, ok := current[d.Address]
+		if !ok {
+			continue
+		}
+		v, diags := d.Config.Eval(values)
+		bare, _ := v.UnmarkDeep()
+		if !diags.HasErrors() && withdrawn[d.Address.String()+" "+engine.DigestOf(bare)] {
+			pins = append(pins, engine.Pin{Function: r.Function, Value: r.Value, Sensitive: r.Sensitive})
+		}
+	}
+	return pins
 }

@@ -3,6 +3,8 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 type Status struct {
 	At      time.Time
 	Waiting string // for another controller: who has the flow
+	Held    string // why nothing is done, since the flow is not what its last whole spec says; "" if something is
 	Trouble string // why the flow cannot be looked at; "" if it can
 	Failed  string // why what was decided could not be done, until it can
 	Again   time.Time
@@ -48,9 +51,17 @@ func (c *Controller) publish(edit func(*Status)) {
 
 // show publishes what Run's goroutine knows.
 func (c *Controller) show(now time.Time) {
-	s := Status{At: now, Sources: c.Collector.Trouble()}
+	s := Status{At: now, Held: c.held, Sources: c.Collector.Trouble()}
 	if now.Before(c.failed.until) {
 		s.Failed, s.Again = c.failed.why, c.failed.until
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(c.late), engine.Address.Compare) {
+		if f := c.late[a]; now.Before(f.until) {
+			s.Failed, s.Again = fmt.Sprintf("%s: %s", a, f.why), f.until
+		}
+	}
+	for _, name := range c.unknown {
+		s.Sources[name] = "it refers to what is not known yet"
 	}
 	if c.running != nil {
 		s.Running = c.running.sizes

@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"slices"
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
@@ -129,4 +130,16 @@ type Seen struct {
 type Stepped struct {
 	Name string    `json:"name"`
 	At   time.Time `json:"at"`
+}
+
+// Resumed is the history after a time in which nobody watched: nothing shrinks
+// within a window from now on, and what lies after now, of a clock that went back,
+// is forgotten.
+func (h History) Resumed(now time.Time) History {
+	h.Since, h.Active = now, now
+	later := func(t time.Time) bool { return t.After(now) }
+	h.Highs = slices.DeleteFunc(slices.Clone(h.Highs), func(w Wanted) bool { return later(w.At) })
+	h.Lows = slices.DeleteFunc(slices.Clone(h.Lows), func(w Wanted) bool { return later(w.At) })
+	h.Actions = slices.DeleteFunc(slices.Clone(h.Actions), func(a Action) bool { return later(a.At) })
+	return h
 }

@@ -101,7 +101,9 @@ func (c *Collector) Usage() map[engine.Address]providers.Usage {
 func (c *Collector) Trouble() map[string]string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return maps.Clone(c.trouble)
+	all := map[string]string{}
+	maps.Copy(all, c.trouble)
+	return all
 }
 
 // Run measures until ctx ends.
@@ -215,7 +217,7 @@ func (c *Collector) read(ctx context.Context, name string) error {
 	c.mu.Lock()
 	mine := make([]engine.Object, 0, len(c.objects))
 	for _, o := range c.objects {
-		if o.Provider == name {
+		if o.Provider == name && o.Kept.IsZero() { // what is kept for a rollback serves nobody
 			mine = append(mine, o)
 		}
 	}

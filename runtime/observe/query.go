@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	osexec "os/exec"
 	"strconv"
 	"strings"
@@ -17,8 +18,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// ask reads a metric that is a query. The error says what was asked and why there
-// is no number.
+// ask reads a metric that is a query. The error says why there is no number, and
+// nothing of the query and the endpoint: they may hold secrets.
 func (m metric) ask(ctx context.Context, now time.Time) (float64, error) {
 	var v float64
 	var err error
@@ -32,8 +33,12 @@ func (m metric) ask(ctx context.Context, now time.Time) (float64, error) {
 	default:
 		panic("bug: source " + m.source)
 	}
+	var located *url.Error
+	if errors.As(err, &located) {
+		err = located.Err
+	}
 	if err != nil {
-		return 0, fmt.Errorf("%s %q: %w", m.source, m.query, err)
+		return 0, fmt.Errorf("%s: %w", m.source, err)
 	}
 	return v, nil
 }
@@ -73,8 +78,8 @@ const longest = 1 << 20
 // askHTTP finds a number in a JSON document, by a path such as "queues.0.depth"
 // (https://github.com/tidwall/gjson/blob/master/SYNTAX.md); without one the
 // document is the number.
-func askHTTP(ctx context.Context, url, path string) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func askHTTP(ctx context.Context, endpoint, path string) (float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint, nil)
 	if err != nil {
 		return 0, err
 	}

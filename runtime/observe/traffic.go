@@ -32,6 +32,7 @@ func trafficOf(function engine.Address, targets map[engine.Address][]engine.Addr
 		return t, false
 	}
 	var weight float64
+	asleep := true // none of the function's backends is there
 	for _, a := range sorted(is.usage) {
 		u := is.usage[a]
 		frontend, alone := a, a.Kind == engine.KindFrontend
@@ -45,21 +46,31 @@ func trafficOf(function engine.Address, targets map[engine.Address][]engine.Addr
 			if frontend, replica = a.Membership(); replica.Group() != function {
 				continue
 			}
+			asleep = false
 		}
 		if only(function, targets[frontend]) != alone {
 			continue
 		}
 		ok = true
-		before := was.usage[a]
+		t.inFlight += u.InFlight
+		before, there := was.usage[a]
+		if !there {
+			continue // how much of what it counted is of this time cannot be told
+		}
 		requests := grown(before.Requests, u.Requests) / seconds
 		t.requests += requests
 		t.failed += grown(before.Failed, u.Failed) / seconds
-		t.inFlight += u.InFlight
 		t.latency += requests * u.P95.Seconds()
 		weight += requests
 	}
 	if weight > 0 {
 		t.latency /= weight
+	}
+	if asleep && !ok { // behind a frontend that it shares, what waits is all that asks for it
+		for a := range is.usage {
+			ok = ok || a.Kind == engine.KindFrontend && slices.Contains(targets[a], function)
+		}
+		t.inFlight, t.requests = t.queued, float64(t.queued)/seconds
 	}
 	return t, ok
 }
@@ -127,6 +138,9 @@ func loadOf(function engine.Address, latest map[string]reading, fresh time.Time)
 				continue
 			}
 			u := r.usage[a]
+			if u.State != "" && u.State != "running" && u.State != "unhealthy" {
+				continue // what does not run has no load to share
+			}
 			l.cpu += u.CPUCores
 			l.memory += float64(u.MemoryBytes)
 			l.units++

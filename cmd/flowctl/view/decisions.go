@@ -133,6 +133,8 @@ func controllerText(st FlowStatus, s Style) string {
 		return b.String()
 	case c.Trouble != "":
 		fmt.Fprintf(&b, "\n%s\n", s.bad("The controller cannot look at the flow: "+c.Trouble))
+	case c.Held != "":
+		fmt.Fprintf(&b, "\n%s\n", s.warn("The controller rests: "+c.Held+". An apply of the whole spec lets it go on."))
 	case c.Waiting != "":
 		fmt.Fprintf(&b, "\n%s\n", s.warn("The controller waits: "+c.Waiting))
 	case c.Failed != "":
