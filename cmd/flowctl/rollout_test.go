@@ -52,13 +52,20 @@ var policies = map[string]string{
 	"blue-green":      `strategy = "blue_green"`,
 	"blue-green, now": "strategy = \"blue_green\"\n    keep     = \"0s\"",
 	"canary":          "strategy     = \"canary\"\n    pause        = \"300ms\"\n    step         = [20, 60]\n    min_requests = 10\n    max_slower   = 0",
-	// A pause ends as soon as the verdict is clear.
-	"canary, patient": "strategy     = \"canary\"\n    pause        = \"20s\"\n    step         = [20, 60]\n    min_requests = 10\n    max_slower   = 0",
 }
+
+// patientCanary has pauses in which the load may stand still; one ends as soon as the
+// verdict is clear.
+const patientCanary = "strategy     = \"canary\"\n    pause        = \"20s\"\n    step         = [20, 60]\n    min_requests = 10\n    max_slower   = 0"
 
 func (f flowctl) rollout(policy, env, patience string) {
 	f.t.Helper()
-	text := fmt.Sprintf(rolloutFlow, f.name, env, patience, policies[policy])
+	f.rolloutBy(policies[policy], env, patience)
+}
+
+func (f flowctl) rolloutBy(policy, env, patience string) {
+	f.t.Helper()
+	text := fmt.Sprintf(rolloutFlow, f.name, env, patience, policy)
 	if err := os.WriteFile(filepath.Join(f.dir, "flow.hcl"), []byte(text), 0o644); err != nil {
 		f.t.Fatal(err)
 	}
@@ -113,7 +120,7 @@ func TestRolloutsUnderLoad(t *testing.T) {
 func TestACanaryThatFailsRequestsGoesBack(t *testing.T) {
 	f := newRollout(t, "canary")
 	l := f.send(f.must("output", "-raw", "url")+"/fib/5", 200)
-	f.rollout("canary, patient", `BANNER = "2", FAIL_RATE = "1"`, "1m")
+	f.rolloutBy(patientCanary, `BANNER = "2", FAIL_RATE = "1"`, "1m")
 	f.fails(exitIncomplete, "apply", "-auto-approve")("judge function.web at 20 % failed",
 		"is not good at 20 % of the requests", "max_error_rate allows 1 % more", "function.web is back at revision 1")
 	was := l.sofar()
