@@ -125,7 +125,7 @@ func (f *Flow) observe(ctx context.Context, p *Planned) error {
 	}
 	p.Found.Warnings = append(p.Found.Warnings, seen.Warnings...)
 	if !p.Request.Destroy {
-		maps.Copy(p.Found.Observed, tasks.Capacities(ctx, f.Providers, p.Request.Desired, p.Snapshot.Objects))
+		maps.Copy(p.Found.Observed, tasks.Capacities(ctx, f.Providers, p.Request.Desired, adopted(p.Snapshot.Objects, found.Adopted)))
 	}
 	return nil
 }

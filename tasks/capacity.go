@@ -8,12 +8,12 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// Capacities asks hosts that are not recorded yet what they offer, as far as their
+// Capacities asks hosts that do not exist yet what they offer, as far as their
 // blocks do not say: replicas are to be placed by it before anything is made.
 // What nobody can tell now is left out; making the host will say why.
-func Capacities(ctx context.Context, source Source, d engine.Desired, recorded []engine.Object) map[engine.Key]engine.Observation {
+func Capacities(ctx context.Context, source Source, d engine.Desired, existing []engine.Object) map[engine.Key]engine.Observation {
 	known := map[engine.Address]bool{}
-	for _, o := range recorded {
+	for _, o := range existing {
 		known[o.Address] = true
 	}
 	all := map[engine.Key]engine.Observation{}
