@@ -176,7 +176,11 @@ func (c *console) incomplete(out runtime.Outcome, again string) {
 	if out.Report.Interrupted {
 		what = fmt.Sprintf("The run was interrupted: %d tasks failed, %d did not run", len(fs), left)
 	}
-	fmt.Fprintf(c.app.err, "\n%s. What was done is recorded (run %d). To go on:\n  %s\n", what, out.Run.ID, again)
+	next := "To go on"
+	if c.atLast(out.Back) != "" {
+		next = "The spec still asks for what has just turned out not to be good: change it, or take the change back. Then"
+	}
+	fmt.Fprintf(c.app.err, "\n%s. What was done is recorded (run %d). %s:\n  %s\n", what, out.Run.ID, next, again)
 }
 
 // away says what was left alone since nobody answers for it.

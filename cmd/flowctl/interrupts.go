@@ -26,7 +26,7 @@ type interrupts struct {
 
 // doubled is how close together two signals count as one: wrappers and terminals
 // deliver the same ^C twice.
-const doubled = 500 * time.Millisecond
+const doubled = 50 * time.Millisecond
 
 func newInterrupts() *interrupts {
 	i := &interrupts{signals: make(chan os.Signal, 4), done: make(chan struct{})}

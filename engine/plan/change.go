@@ -314,10 +314,14 @@ func (c *computer) whyDeleted(a engine.Address) string {
 	}
 	if a.Kind == engine.KindBackend {
 		frontend, replica := a.Membership()
+		leaves := func(a engine.Address) bool {
+			ch := c.changeOf(a)
+			return ch == nil || ch.Action == engine.Delete
+		}
 		switch {
-		case c.changeOf(replica) == nil:
+		case leaves(replica):
 			return fmt.Sprintf("%s goes away", replica)
-		case c.changeOf(frontend) == nil:
+		case leaves(frontend):
 			return fmt.Sprintf("%s goes away", frontend)
 		case resting(c.changeOf(replica)):
 			return "its replica is suspended"

@@ -142,6 +142,9 @@ func controllerText(st FlowStatus, s Style) string {
 	}
 	var t Table
 	for _, r := range c.Rules {
+		if c.Held != "" {
+			continue // what was decided before is not what would be decided now
+		}
 		t.Row("  "+s.bold("scaling."+r.Rule), fmt.Sprintf("%d (%d..%d)", r.Decision.To, r.Min, r.Max), r.Decision.Why)
 	}
 	fmt.Fprintf(&b, "\nController (process %d)%s\n%s", st.ControllerPID, running(c.Running), t.String())

@@ -103,8 +103,8 @@ func Status(st FlowStatus, now time.Time, s Style) string {
 	if st.Lock != nil {
 		fmt.Fprintf(&b, "%s\n", s.warn(fmt.Sprintf("%s is under way (process %d of %s, for %s)", st.Lock.Command, st.Lock.PID, st.Lock.User, ago(now.Sub(st.Lock.Since)))))
 	}
-	if st.Open > 0 {
-		fmt.Fprintf(&b, "%s\n", s.warn(fmt.Sprintf("%d operations of an interrupted run are to be looked into: the next apply does", st.Open)))
+	if st.Open > 0 && st.Lock == nil { // else they are under way
+		fmt.Fprintf(&b, "%s\n", s.warn(fmt.Sprintf("What an interrupted run left is to be looked into (%d): the next apply does", st.Open)))
 	}
 	var t Table
 	for _, g := range grouped(st.Resources) {
