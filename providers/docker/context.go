@@ -28,11 +28,12 @@ type buildContext struct {
 	dir        string
 	dockerfile string // path
 	inside     bool   // the Dockerfile is in dir
+	state      string // the folder of states: they change with each apply, and are no part of it either
 	ignored    *patternmatcher.PatternMatcher
 }
 
 func (d *Docker) openContext(b engine.ImageBuild) (*buildContext, error) {
-	c := &buildContext{dir: d.path(b.Context)}
+	c := &buildContext{dir: d.path(b.Context), state: filepath.Dir(filepath.Dir(d.settings.Dir))}
 	if info, err := os.Stat(c.dir); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("its build context %s is no folder; build.context is relative to the spec", c.dir)
 	}
@@ -93,6 +94,9 @@ func (c *buildContext) write(w io.Writer) error {
 		rel, err := filepath.Rel(c.dir, path)
 		if err != nil || rel == "." {
 			return err
+		}
+		if e.IsDir() && path == c.state {
+			return fs.SkipDir
 		}
 		if skip, err := c.skips(path, rel); skip || err != nil {
 			if e.IsDir() && err == nil && !c.ignored.Exclusions() {
