@@ -1,6 +1,7 @@
 package control
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -103,19 +104,30 @@ func (c *Controller) observation(r *ruled) decide.Observation {
 	return o
 }
 
-// counted is what there is of each group: of several generations of one instance,
-// the one that stands for it. What is suspended does no work.
+// standing goes through what there is: of several generations of one resource, the
+// one that stands for it.
+func standing(objects []engine.Object) iter.Seq[*engine.Object] {
+	return func(yield func(*engine.Object) bool) {
+		for i := 0; i < len(objects); {
+			j := i + 1
+			for j < len(objects) && objects[j].Address == objects[i].Address {
+				j++
+			}
+			if o, _ := engine.Current(objects[i:j]); !yield(o) {
+				return
+			}
+			i = j
+		}
+	}
+}
+
+// counted is how many there are of each group. What is suspended does no work.
 func counted(objects []engine.Object) map[engine.Address]int {
 	n := map[engine.Address]int{}
-	for i := 0; i < len(objects); {
-		j := i + 1
-		for j < len(objects) && objects[j].Address == objects[i].Address {
-			j++
-		}
-		if o, _ := engine.Current(objects[i:j]); o.Lifecycle != engine.Tainted && o.Lifecycle != engine.Suspended {
+	for o := range standing(objects) {
+		if o.Lifecycle != engine.Tainted && o.Lifecycle != engine.Suspended {
 			n[o.Address.Group()]++
 		}
-		i = j
 	}
 	return n
 }
@@ -151,15 +163,8 @@ func (c *Controller) input(sizes map[engine.Address]int) plan.Input {
 // recorded are the values of what exists.
 func (c *Controller) recorded() engine.Values {
 	var p engine.Plan
-	objects := c.snap.Objects
-	for i := 0; i < len(objects); {
-		j := i + 1
-		for j < len(objects) && objects[j].Address == objects[i].Address {
-			j++
-		}
-		o, _ := engine.Current(objects[i:j])
+	for o := range standing(c.snap.Objects) {
 		p.Changes = append(p.Changes, engine.Change{Address: o.Address, Action: engine.NoOp, Prior: o})
-		i = j
 	}
 	return tasks.NewRunner(p, c.Flow.Providers, c.Now)
 }
