@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/flowctl/flowctl/providers"
 	"libvirt.org/go/libvirt"
@@ -127,6 +128,21 @@ func (h *connection) Undefine(name string) error {
 		}
 		return err
 	})
+}
+
+func (h *connection) Agent(name, command string, patience time.Duration) (string, error) {
+	var answer string
+	err := h.onDomain("ask the guest agent of", name, func(d *libvirt.Domain) (err error) {
+		seconds := max(1, int(patience/time.Second))
+		answer, err = d.QemuAgentCommand(command, libvirt.DomainQemuAgentCommandTimeout(seconds), 0)
+		switch v, _ := errors.AsType[libvirt.Error](err); v.Code {
+		case libvirt.ERR_AGENT_UNRESPONSIVE, libvirt.ERR_AGENT_UNSYNCED, libvirt.ERR_OPERATION_INVALID:
+			return fmt.Errorf("%s: %w", v.Message, errSilent)
+		default:
+			return err
+		}
+	})
+	return answer, err
 }
 
 func (h *connection) Stats() ([]stats, error) {

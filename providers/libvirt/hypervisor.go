@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 )
 
 // hypervisor is one connection to a libvirt daemon. Errors for what is not there
@@ -30,6 +31,9 @@ type domains interface {
 	Resume(name string) error
 	Stop(name string) error // at once; stopping what is stopped succeeds
 	Undefine(name string) error
+	// Agent gives the agent in a domain's guest one command, as JSON, and returns its
+	// answer. The error wraps errSilent if nobody answered within patience.
+	Agent(name, command string, patience time.Duration) (string, error)
 	// Stats reports on all domains, in one call.
 	Stats() ([]stats, error)
 	// Follow calls tell for everything that happens to a domain, until ctx ends.
