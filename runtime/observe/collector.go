@@ -24,27 +24,33 @@ type Collector struct {
 	Log       *slog.Logger
 
 	mu       sync.Mutex
-	objects  []engine.Object
+	objects  map[string][]engine.Object          // by provider
 	targets  map[engine.Address][]engine.Address // of frontends: the functions
 	metrics  []metric
-	series   map[key]*series
-	latest   map[string]reading // by provider
-	trouble  map[string]string  // by source: why it gives nothing, "" if it does
-	watching context.CancelFunc // ends the readers, to begin with others
+	series   map[string]map[string]*series // by rule and metric
+	latest   map[string]reading            // by provider
+	trouble  map[string]string             // by source: why it gives nothing, "" if it does
+	watching context.CancelFunc            // ends the readers, to begin with others
 }
 
 // Objects says what exists now: what providers are asked about.
 func (c *Collector) Objects(objects []engine.Object) {
 	targets := map[engine.Address][]engine.Address{}
+	by := map[string][]engine.Object{}
 	for _, o := range objects {
 		if o.Address.Kind == engine.KindFrontend {
 			targets[o.Address] = engine.MustDecode[engine.Frontend](o.Value).Targets()
 		}
+		mine := by[o.Provider] // there is an entry, though nothing in it is to be measured
+		if o.Kept.IsZero() {   // what is kept for a rollback serves nobody
+			mine = append(mine, o)
+		}
+		by[o.Provider] = mine
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.providerNames()
-	c.objects, c.targets = objects, targets
+	c.objects, c.targets = by, targets
 	if c.watching != nil && !slices.Equal(known, c.providerNames()) {
 		c.watching() // begin anew, with the others, too
 	}
@@ -56,16 +62,18 @@ func (c *Collector) Watch(rules []Watched) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old := c.series
-	c.series, c.metrics = map[key]*series{}, nil
+	c.series, c.metrics = make(map[string]map[string]*series, len(rules)), nil
 	for _, w := range rules {
+		own := map[string]*series{}
+		c.series[w.Rule.Name] = own
 		for _, m := range metricsOf(w) {
-			s := old[m.key()]
+			s := old[m.rule][m.Name]
 			if s == nil {
 				s = &series{}
 			}
 			s.keep = m.keep(w)
 			c.metrics = append(c.metrics, m)
-			c.series[m.key()] = s
+			own[m.Name] = s
 		}
 	}
 	if c.watching != nil {
@@ -77,11 +85,9 @@ func (c *Collector) Watch(rules []Watched) {
 func (c *Collector) Samples(rule string) map[string][]decide.Sample {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	all := map[string][]decide.Sample{}
-	for k, s := range c.series {
-		if k.rule == rule {
-			all[k.metric] = slices.Clone(s.samples)
-		}
+	all := make(map[string][]decide.Sample, len(c.series[rule]))
+	for name, s := range c.series[rule] {
+		all[name] = s.all()
 	}
 	return all
 }
@@ -134,13 +140,7 @@ func (c *Collector) Run(ctx context.Context) {
 }
 
 // providerNames lists the providers of what exists. The caller holds mu.
-func (c *Collector) providerNames() []string {
-	names := map[string]bool{}
-	for _, o := range c.objects {
-		names[o.Provider] = true
-	}
-	return slices.Sorted(maps.Keys(names))
-}
+func (c *Collector) providerNames() []string { return slices.Sorted(maps.Keys(c.objects)) }
 
 // every reads a source again and again. One reading may take as long as the time
 // between two, and a second at least.
@@ -197,7 +197,7 @@ func (c *Collector) query(ctx context.Context, m metric) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.series[m.key()]; s != nil {
+	if s := c.series[m.rule][m.Name]; s != nil {
 		s.add(decide.Sample{At: c.Now(), Value: v})
 	}
 	return nil
@@ -215,22 +215,13 @@ func (c *Collector) read(ctx context.Context, name string) error {
 		return nil
 	}
 	c.mu.Lock()
-	mine := make([]engine.Object, 0, len(c.objects))
-	for _, o := range c.objects {
-		if o.Provider == name && o.Kept.IsZero() { // what is kept for a rollback serves nobody
-			mine = append(mine, o)
-		}
-	}
+	mine := c.objects[name]
 	c.mu.Unlock()
 	usage, err := meter.Usage(ctx, mine)
 	if err != nil && len(usage) == 0 {
 		return err
 	}
-	is := reading{c.Now(), make(map[engine.Address]providers.Usage, len(usage))}
-	for _, u := range usage {
-		is.usage[u.Address] = u
-	}
-	c.derive(name, is)
+	c.derive(name, readingOf(c.Now(), usage))
 	return err
 }
 
@@ -243,13 +234,14 @@ func (c *Collector) derive(name string, is reading) {
 	}
 	was := c.latest[name]
 	c.latest[name] = is
+	traffic := trafficOf(c.targets, was, is)
 	for _, m := range c.metrics {
 		if m.source != "" {
 			continue
 		}
-		s := c.series[m.key()]
+		s := c.series[m.rule][m.Name]
 		if m.Name == "cpu" || m.Name == "memory" {
-			if !tells(is, m.function) {
+			if _, tells := is.loads[m.function]; !tells {
 				continue
 			}
 			if x, ok := loadOf(m.function, c.latest, is.at.Add(-2*Interval)).sample(m, is.at); ok {
@@ -257,7 +249,7 @@ func (c *Collector) derive(name string, is reading) {
 			}
 			continue
 		}
-		t, ok := trafficOf(m.function, c.targets, was, is)
+		t, ok := traffic[m.function]
 		if !ok {
 			continue
 		}
@@ -265,14 +257,4 @@ func (c *Collector) derive(name string, is reading) {
 			s.add(decide.Sample{At: is.at, Value: v})
 		}
 	}
-}
-
-// tells reports whether a reading has replicas of a function in it.
-func tells(r reading, function engine.Address) bool {
-	for a := range r.usage {
-		if a.Kind == engine.KindFunction && a.Group() == function {
-			return true
-		}
-	}
-	return false
 }

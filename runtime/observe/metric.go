@@ -26,11 +26,6 @@ type metric struct {
 	limit    engine.Capacity
 }
 
-// key names a metric's samples.
-type key struct{ rule, metric string }
-
-func (m metric) key() key { return key{m.rule, m.Name} }
-
 // keep is how long samples of a metric are needed: as long as anything in the
 // rule looks back.
 func (m metric) keep(w Watched) time.Duration {

@@ -23,12 +23,15 @@ func (s *series) add(x decide.Sample) {
 	if n := len(s.samples); n > 0 && !x.At.After(s.samples[n-1].At) {
 		return
 	}
-	s.samples = append(s.samples, x)
+	s.samples = append(s.samples, x) // past what readers of all have
 	old := 0
 	for old < len(s.samples) && s.samples[old].At.Before(x.At.Add(-s.keep)) {
 		old++
 	}
-	if old > len(s.samples)/2 { // moved seldom, so that adding stays cheap
-		s.samples = slices.Delete(s.samples, 0, old)
+	if old > len(s.samples)/2 { // seldom, so that adding stays cheap; never in place, since readers have the old ones
+		s.samples = slices.Clone(s.samples[old:])
 	}
 }
+
+// all are the samples as they are now: what comes later changes none of them.
+func (s *series) all() []decide.Sample { return slices.Clip(s.samples) }

@@ -1,8 +1,6 @@
 package observe
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
@@ -14,6 +12,27 @@ import (
 type reading struct {
 	at    time.Time
 	usage map[engine.Address]providers.Usage
+	loads map[engine.Address]load // by function: the sums over its replicas
+}
+
+// readingOf takes up a report. Of an address that it tells twice, the last counts.
+// Functions are summed up here, once for all metrics, in the order of the report,
+// so that the same one comes to the same bits.
+func readingOf(at time.Time, usage []providers.Usage) reading {
+	r := reading{at, make(map[engine.Address]providers.Usage, len(usage)), map[engine.Address]load{}}
+	order := make([]engine.Address, 0, len(usage))
+	for _, u := range usage {
+		if _, again := r.usage[u.Address]; !again {
+			order = append(order, u.Address)
+		}
+		r.usage[u.Address] = u
+	}
+	for _, a := range order {
+		if a.Kind == engine.KindFunction {
+			r.loads[a.Group()] = r.loads[a.Group()].with(r.usage[a])
+		}
+	}
+	return r
 }
 
 // traffic is what a function's requests come to between two readings of the
@@ -24,55 +43,89 @@ type traffic struct {
 	latency          float64 // seconds, the 95th percentile of the last seconds, of all backends by their share
 }
 
-// trafficOf sums up the requests of one function. Requests that no backend has
-// taken yet count, too, where the function is all that a frontend balances to.
-func trafficOf(function engine.Address, targets map[engine.Address][]engine.Address, was, is reading) (t traffic, ok bool) {
+// tally is what a function's requests are counted to. They are whole numbers: sums
+// of them do not depend on the order.
+type tally struct {
+	requests, failed uint64
+	slow             uint64 // nanoseconds of the 95th percentiles, times requests
+	inFlight, queued int
+	measured         bool // what there is tells of its requests
+	awake            bool // one of its backends is there
+	behind           bool // a frontend balances to it
+}
+
+// trafficOf sums up the requests of all functions. Requests that no backend has
+// taken yet count, too, where a function is all that a frontend balances to.
+func trafficOf(targets map[engine.Address][]engine.Address, was, is reading) map[engine.Address]traffic {
 	seconds := is.at.Sub(was.at).Seconds()
 	if was.usage == nil || seconds <= 0 {
-		return t, false
+		return nil
 	}
-	var weight float64
-	asleep := true // none of the function's backends is there
-	for _, a := range sorted(is.usage) {
-		u := is.usage[a]
-		frontend, alone := a, a.Kind == engine.KindFrontend
-		switch {
-		case alone:
-			t.queued += queued(function, targets[a], u)
-		case a.Kind != engine.KindBackend:
-			continue
-		default:
-			var replica engine.Address
-			if frontend, replica = a.Membership(); replica.Group() != function {
-				continue
-			}
-			asleep = false
+	all := map[engine.Address]*tally{}
+	of := func(function engine.Address) *tally {
+		t := all[function]
+		if t == nil {
+			t = &tally{}
+			all[function] = t
 		}
-		if only(function, targets[frontend]) != alone {
-			continue
-		}
-		ok = true
-		t.inFlight += u.InFlight
+		return t
+	}
+	for a, u := range is.usage {
 		before, there := was.usage[a]
-		if !there {
-			continue // how much of what it counted is of this time cannot be told
+		switch a.Kind {
+		case engine.KindFrontend:
+			for _, function := range targets[a] {
+				t := of(function)
+				t.queued += u.Queued
+				t.behind = true
+			}
+			if len(targets[a]) == 1 {
+				of(targets[a][0]).count(u, before, there)
+			}
+		case engine.KindBackend:
+			frontend, replica := a.Membership()
+			t := of(replica.Group())
+			t.awake = true
+			if !only(replica.Group(), targets[frontend]) {
+				t.count(u, before, there)
+			}
 		}
-		requests := grown(before.Requests, u.Requests) / seconds
-		t.requests += requests
-		t.failed += grown(before.Failed, u.Failed) / seconds
-		t.latency += requests * u.P95.Seconds()
-		weight += requests
 	}
-	if weight > 0 {
-		t.latency /= weight
-	}
-	if asleep && !ok { // behind a frontend that it shares, what waits is all that asks for it
-		for a := range is.usage {
-			ok = ok || a.Kind == engine.KindFrontend && slices.Contains(targets[a], function)
+	traffics := make(map[engine.Address]traffic, len(all))
+	for function, t := range all {
+		if x, ok := t.per(seconds); ok {
+			traffics[function] = x
 		}
-		t.inFlight, t.requests = t.queued, float64(t.queued)/seconds
 	}
-	return t, ok
+	return traffics
+}
+
+// count adds what one frontend or backend has counted. How much of that is of this
+// time cannot be told if it was not there before.
+func (t *tally) count(u, before providers.Usage, there bool) {
+	t.measured = true
+	t.inFlight += u.InFlight
+	if !there {
+		return
+	}
+	requests := grown(before.Requests, u.Requests)
+	t.requests += requests
+	t.failed += grown(before.Failed, u.Failed)
+	t.slow += requests * uint64(max(0, u.P95))
+}
+
+// per is the traffic of so many seconds. Behind a frontend that it shares, what
+// waits is all that asks for a function that is asleep.
+func (t *tally) per(seconds float64) (traffic, bool) {
+	x := traffic{requests: float64(t.requests) / seconds, failed: float64(t.failed) / seconds, inFlight: t.inFlight, queued: t.queued}
+	if t.requests > 0 {
+		x.latency = float64(t.slow) / float64(t.requests) / float64(time.Second)
+	}
+	if !t.awake && !t.measured {
+		x.inFlight, x.requests = t.queued, float64(t.queued)/seconds
+		return x, t.behind
+	}
+	return x, t.measured
 }
 
 // only reports whether a function is all that a frontend balances to.
@@ -80,23 +133,12 @@ func only(function engine.Address, targets []engine.Address) bool {
 	return len(targets) == 1 && targets[0] == function
 }
 
-func queued(function engine.Address, targets []engine.Address, u providers.Usage) int {
-	if slices.Contains(targets, function) {
-		return u.Queued
-	}
-	return 0
-}
-
 // grown is how much a counter grew; one that is smaller than before began anew.
-func grown(before, now uint64) float64 {
+func grown(before, now uint64) uint64 {
 	if now < before {
-		return float64(now)
+		return now
 	}
-	return float64(now - before)
-}
-
-func sorted(usage map[engine.Address]providers.Usage) []engine.Address {
-	return slices.SortedFunc(maps.Keys(usage), engine.Address.Compare)
+	return now - before
 }
 
 // value is a built-in metric of the traffic.
@@ -122,28 +164,24 @@ func (t traffic) value(metric string) (float64, bool) {
 
 // load is what a function's replicas use.
 type load struct {
-	cpu, memory float64 // of each, on average: cores and bytes
-	units       int
+	cpu, memory float64 // cores and bytes
+	units       int     // replicas that were measured
 }
 
-// loadOf averages over the replicas that were measured.
+// with adds a replica. What does not run has no load to share.
+func (l load) with(u providers.Usage) load {
+	if u.State != "" && u.State != "running" && u.State != "unhealthy" {
+		return l
+	}
+	return load{l.cpu + u.CPUCores, l.memory + float64(u.MemoryBytes), l.units + 1}
+}
+
+// loadOf averages over the replicas that were measured, by any provider.
 func loadOf(function engine.Address, latest map[string]reading, fresh time.Time) load {
 	var l load
 	for _, r := range latest {
-		if r.at.Before(fresh) {
-			continue
-		}
-		for _, a := range sorted(r.usage) {
-			if a.Kind != engine.KindFunction || a.Group() != function {
-				continue
-			}
-			u := r.usage[a]
-			if u.State != "" && u.State != "running" && u.State != "unhealthy" {
-				continue // what does not run has no load to share
-			}
-			l.cpu += u.CPUCores
-			l.memory += float64(u.MemoryBytes)
-			l.units++
+		if x := r.loads[function]; !r.at.Before(fresh) {
+			l = load{l.cpu + x.cpu, l.memory + x.memory, l.units + x.units}
 		}
 	}
 	if l.units > 0 {
