@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -113,10 +114,6 @@ func (d *Docker) build(ctx context.Context, dm *daemon, r providers.Ref, want en
 	if there, err := dm.has(ctx, tag); there || err != nil {
 		return err
 	}
-	c, err := d.openContext(*want.Build)
-	if err != nil {
-		return providers.Permanent(err)
-	}
 	config, err := readClientConfig()
 	if err != nil {
 		return providers.Permanent(err)
@@ -125,12 +122,31 @@ func (d *Docker) build(ctx context.Context, dm *daemon, r providers.Ref, want en
 	for k, v := range want.Build.Args {
 		args[k] = &v
 	}
+	how := build.ImageBuildOptions{
+		Tags: []string{tag}, BuildArgs: args, Target: want.Build.Target, Platform: want.Platform,
+		Labels: d.labels(r, dm.machine), Remove: true, ForceRemove: true, Version: build.BuilderV1, AuthConfigs: config.all(),
+	}
+	err = d.buildAs(ctx, dm, r, *want.Build, how)
+	if err != nil && lostStep.MatchString(err.Error()) {
+		how.NoCache = true
+		err = d.buildAs(ctx, dm, r, *want.Build, how)
+	}
+	return err
+}
+
+// lostStep is what an engine says when it took a step of a build from its cache that
+// somebody removed before the next step: it keeps none for the builds that use them.
+var lostStep = regexp.MustCompile(`failed to get digest sha256:|No such image: sha256:|layer does not exist|unknown parent image`)
+
+func (d *Docker) buildAs(ctx context.Context, dm *daemon, r providers.Ref, b engine.ImageBuild, how build.ImageBuildOptions) error {
+	c, err := d.openContext(b)
+	if err != nil {
+		return providers.Permanent(err)
+	}
+	how.Dockerfile = c.dockerfileName()
 	body, stop := c.stream()
 	defer stop()
-	resp, err := dm.ImageBuild(ctx, body, build.ImageBuildOptions{
-		Tags: []string{tag}, Dockerfile: c.dockerfileName(), BuildArgs: args, Target: want.Build.Target, Platform: want.Platform,
-		Labels: d.labels(r, dm.machine), Remove: true, ForceRemove: true, Version: build.BuilderV1, AuthConfigs: config.all(),
-	})
+	resp, err := dm.ImageBuild(ctx, body, how)
 	if err != nil {
 		return dm.fault("build "+r.Address.String(), err)
 	}

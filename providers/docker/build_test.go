@@ -1,0 +1,60 @@
+package docker_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/flowctl/flowctl/engine"
+)
+
+// An engine that takes a step from its cache does not keep it: when a flow removes
+// its image just then, the build of another fails, with what the engine says here.
+func TestBuildLosesCachedStep(t *testing.T) {
+	l := newLab(t)
+	var builds atomic.Int32
+	through := throughProxy(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/build") {
+			return false
+		}
+		if builds.Add(1) > 1 {
+			if r.URL.Query().Get("nocache") != "1" {
+				t.Error("the second build takes from the cache again")
+			}
+			return false
+		}
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(w, `{"stream":" ---> Using cache\n"}`+"\n"+`{"error":"failed to get digest sha256:fb7b: open /var/lib/docker/image/sha256/fb7b: no such file or directory"}`+"\n")
+		return true
+	})
+	host := l.make(t, engine.Addr(engine.KindHost, "through"), engine.Host{Engine: through})
+	l.make(t, engine.Addr(engine.KindImage, "lost"), engine.Image{Build: probeBuild(t, dockerfile), Host: engine.HostLink{ID: host.ID()}})
+	if n := builds.Load(); n != 2 {
+		t.Errorf("%d builds, want 2", n)
+	}
+}
+
+// throughProxy is another address of the engine. What it is asked goes to the engine
+// unless answered before.
+func throughProxy(t *testing.T, answered func(http.ResponseWriter, *http.Request) bool) string {
+	t.Helper()
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "engine"})
+	socket := strings.TrimPrefix(os.Getenv(engineVar), "unix://")
+	transport := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", socket) }}
+	t.Cleanup(transport.CloseIdleConnections)
+	proxy.Transport = transport
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !answered(w, r) {
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return "tcp://" + s.Listener.Addr().String()
+}
