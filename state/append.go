@@ -286,7 +286,7 @@ func (s *Store) Conclude(ctx context.Context, l *Lease, c Concluded) error {
 
 // statements are the prepared ones of the hot path.
 type statements struct {
-	intend, settle, attempt, never, put, drop, bump, epoch *sql.Stmt
+	intend, settle, attempt, never, put, drop, bump, epoch, sample *sql.Stmt
 }
 
 func (st *statements) prepare(ctx context.Context, db *sql.DB) error {
@@ -304,6 +304,8 @@ func (st *statements) prepare(ctx context.Context, db *sql.DB) error {
 		{&st.drop, `DELETE FROM object WHERE address = ? AND gen = ?`},
 		{&st.bump, `UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'serial'`},
 		{&st.epoch, `SELECT epoch, holder FROM lock WHERE name = ?`},
+		{&st.sample, `INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count,
+			least = min(least, excluded.least), most = max(most, excluded.most), total = total + excluded.total, last = excluded.last, units = excluded.units`},
 	} {
 		var err error
 		if *p.stmt, err = db.PrepareContext(ctx, p.text); err != nil {
@@ -315,7 +317,7 @@ func (st *statements) prepare(ctx context.Context, db *sql.DB) error {
 
 func (st *statements) close() error {
 	var errs []error
-	for _, s := range []*sql.Stmt{st.intend, st.settle, st.attempt, st.never, st.put, st.drop, st.bump, st.epoch} {
+	for _, s := range []*sql.Stmt{st.intend, st.settle, st.attempt, st.never, st.put, st.drop, st.bump, st.epoch, st.sample} {
 		if s != nil {
 			errs = append(errs, s.Close())
 		}

@@ -17,19 +17,7 @@ import (
 // that open it at once each finds it whole.
 func TestAStateOfTheFirstFormatMigrates(t *testing.T) {
 	dir := t.TempDir()
-	text, err := os.ReadFile("testdata/format1.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, state.File)
-	db, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.Exec(string(text)); err != nil {
-		t.Fatal(err)
-	}
-	db.Close()
+	path := old(t, dir, "testdata/format1.sql")
 	if err := os.WriteFile(path+".v1", nil, 0o600); err != nil { // of one that was killed while it migrated
 		t.Fatal(err)
 	}
@@ -71,6 +59,59 @@ func TestAStateOfTheFirstFormatMigrates(t *testing.T) {
 		t.Errorf("no copy of the old file: %v", err)
 	}
 	revisions(t, s, web)
+}
+
+// old makes the state that a dump is of, and returns its path.
+func old(t *testing.T, dir, dump string) string {
+	t.Helper()
+	text, err := os.ReadFile(dump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, state.File)
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(string(text)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// A state of format 3, from before samples were kept, is brought to the newest: what
+// was decided stays, and samples find room.
+func TestAStateFromBeforeThereWereSamplesMigrates(t *testing.T) {
+	dir := t.TempDir()
+	path := old(t, dir, "testdata/format3.sql")
+	s, err := state.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	decisions, err := s.Decisions(t.Context(), "web", time.Time{}, 10)
+	if err != nil || len(decisions) != 1 {
+		t.Errorf("decisions: %v, %v", decisions, err)
+	}
+	if memory, err := s.Memory(t.Context()); err != nil || len(memory["web"]) == 0 {
+		t.Errorf("memory: %v, %v", memory, err)
+	}
+	if snap, err := s.Snapshot(t.Context()); err != nil || len(snap.Objects) != 5 {
+		t.Errorf("objects: %v, %v", snap.Objects, err)
+	}
+	if got, err := s.Samples(t.Context(), state.Span{Step: state.Second}); err != nil || len(got) != 0 {
+		t.Errorf("samples: %v, %v", got, err)
+	}
+	if err := s.Sample(t.Context(), nil, []state.Reading{{Series: rps, At: noon, Value: 7}}, noon); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Samples(t.Context(), state.Span{Step: state.Second}); err != nil || len(got) != 1 || got[0].Last != 7 {
+		t.Errorf("samples: %v, %v", got, err)
+	}
+	if info, err := os.Stat(path + ".v3"); err != nil || info.Size() == 0 {
+		t.Errorf("no copy of the old file: %v", err)
+	}
 }
 
 // revisions checks that what is remembered of functions, and until when an object is

@@ -130,6 +130,27 @@ CREATE TABLE memory ( -- what the next evaluation of a scaling block has to know
 	rule TEXT PRIMARY KEY,
 	body TEXT NOT NULL
 ) WITHOUT ROWID;
+`, `
+CREATE TABLE series ( -- what is measured
+	id      INTEGER PRIMARY KEY,
+	subject TEXT    NOT NULL, -- the address of a function
+	metric  TEXT    NOT NULL,
+	seen    INTEGER NOT NULL, -- seconds since 1970, to a day
+	UNIQUE (subject, metric)
+);
+
+CREATE TABLE sample ( -- what was measured, rolled up
+	step   INTEGER NOT NULL, -- the seconds that a row stands for
+	at     INTEGER NOT NULL, -- when they begin; seconds since 1970
+	series INTEGER NOT NULL,
+	count  INTEGER NOT NULL,
+	least  REAL    NOT NULL,
+	most   REAL    NOT NULL,
+	total  REAL    NOT NULL,
+	last   REAL    NOT NULL,
+	units  INTEGER NOT NULL, -- over how many replicas the last is an average; 0 for a total
+	PRIMARY KEY (step, at, series) -- by time, so that new rows lie together, and old ones go together
+) WITHOUT ROWID;
 `}
 
 // ErrNewer is wrapped when a state file was written by a newer flowctl.

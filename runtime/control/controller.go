@@ -26,6 +26,8 @@ type Store interface {
 	Bundle(ctx context.Context) ([]byte, error)
 	Memory(ctx context.Context) (map[string][]byte, error)
 	Deliberate(ctx context.Context, l *state.Lease, d state.Deliberated) error
+	Sample(ctx context.Context, l *state.Lease, readings []state.Reading, now time.Time) error
+	Samples(ctx context.Context, q state.Span) ([]state.Rollup, error)
 }
 
 var _ Store = (*state.Store)(nil)
@@ -100,7 +102,10 @@ func (c *Controller) Run(ctx, hard context.Context) error {
 	defer wg.Wait()
 	measuring, stop := context.WithCancel(ctx)
 	defer stop()
+	measured := &ledger{}
+	c.Collector.Took = measured.took
 	wg.Go(func() { c.Collector.Run(measuring) })
+	wg.Go(func() { c.keepSamples(measuring, measured) })
 	return c.loop(ctx, hard, past)
 }
 
@@ -245,12 +250,18 @@ func (c *Controller) take(ctx context.Context, spec string, past map[string][]by
 			r.past = r.past.Resumed(c.Now())
 		}
 	}
+	first := c.spec == ""
 	c.spec, c.desired, c.rules, c.unknown = spec, desired, rules, unknown
 	maps.DeleteFunc(c.orders, func(a engine.Address, _ int) bool {
 		return !slices.ContainsFunc(rules, func(r *ruled) bool { return r.rule.Target == a })
 	})
 	c.failed, c.late = failures{}, map[engine.Address]*failures{}
 	c.Collector.Watch(watched)
+	if first {
+		if err := c.recall(ctx, watched); err != nil {
+			c.Log.Warn("what was measured before cannot be read, so the rules look back to now", "err", err)
+		}
+	}
 	c.Log.Info("the rules are those of the spec that was applied", "rules", len(rules))
 	return nil
 }

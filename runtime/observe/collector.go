@@ -22,6 +22,7 @@ type Collector struct {
 	Providers tasks.Source
 	Now       func() time.Time
 	Log       *slog.Logger
+	Took      func(Reading) // is told of each sample as it is taken, and must not block; nil for nobody
 
 	mu       sync.Mutex
 	objects  map[string][]engine.Object          // by provider
@@ -67,17 +68,54 @@ func (c *Collector) Watch(rules []Watched) {
 		own := map[string]*series{}
 		c.series[w.Rule.Name] = own
 		for _, m := range metricsOf(w) {
+			c.metrics = append(c.metrics, m)
+			if m.rule == "" {
+				continue
+			}
 			s := old[m.rule][m.Name]
 			if s == nil {
 				s = &series{}
 			}
 			s.keep = m.keep(w)
-			c.metrics = append(c.metrics, m)
 			own[m.Name] = s
 		}
 	}
 	if c.watching != nil {
 		c.watching()
+	}
+}
+
+// Reading is one sample as it was taken.
+type Reading struct {
+	Function engine.Address
+	Metric   string
+	decide.Sample
+}
+
+// Recall takes up samples of earlier, in the order of time, for the rule of a
+// function.
+func (c *Collector) Recall(rule string, past []Reading) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, s := range c.series[rule] {
+		since := s.samples // measured meanwhile
+		s.samples = nil
+		for _, r := range past {
+			if r.Metric == name && (len(since) == 0 || r.At.Before(since[0].At)) {
+				s.add(r.Sample)
+			}
+		}
+		s.samples = append(s.samples, since...)
+	}
+}
+
+// take adds a sample of a metric. The caller holds mu.
+func (c *Collector) take(m metric, x decide.Sample) {
+	if s := c.series[m.rule][m.Name]; m.rule != "" && (s == nil || !s.add(x)) {
+		return
+	}
+	if c.Took != nil {
+		c.Took(Reading{m.function, m.Name, x})
 	}
 }
 
@@ -197,9 +235,7 @@ func (c *Collector) query(ctx context.Context, m metric) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.series[m.rule][m.Name]; s != nil {
-		s.add(decide.Sample{At: c.Now(), Value: v})
-	}
+	c.take(m, decide.Sample{At: c.Now(), Value: v})
 	return nil
 }
 
@@ -239,13 +275,12 @@ func (c *Collector) derive(name string, is reading) {
 		if m.source != "" {
 			continue
 		}
-		s := c.series[m.rule][m.Name]
 		if m.Name == "cpu" || m.Name == "memory" {
 			if _, tells := is.loads[m.function]; !tells {
 				continue
 			}
 			if x, ok := loadOf(m.function, c.latest, is.at.Add(-2*Interval)).sample(m, is.at); ok {
-				s.add(x)
+				c.take(m, x)
 			}
 			continue
 		}
@@ -254,7 +289,7 @@ func (c *Collector) derive(name string, is reading) {
 			continue
 		}
 		if v, ok := t.value(m.Name); ok {
-			s.add(decide.Sample{At: is.at, Value: v})
+			c.take(m, decide.Sample{At: is.at, Value: v})
 		}
 	}
 }

@@ -131,6 +131,53 @@ func TestSourcesAreReadSideBySide(t *testing.T) {
 	})
 }
 
+// Who keeps samples is told of each, and of the load of a function whose rule does
+// not ask for it; the rule is not. What was kept is taken up again, before what was
+// measured meanwhile.
+func TestSamplesAreToldAndRecalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var requests atomic.Uint64
+		s := source{"lb": {usage: func(context.Context) ([]providers.Usage, error) {
+			return []providers.Usage{{Address: front, Requests: requests.Add(30), InFlight: 4}}, nil
+		}}}
+		var took []observe.Reading
+		c := &observe.Collector{Providers: s, Now: time.Now, Log: slog.New(slog.DiscardHandler), Took: func(r observe.Reading) { took = append(took, r) }}
+		w := watched(metric("in_flight", nil))
+		c.Watch([]observe.Watched{w})
+		c.Objects(objects())
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); c.Run(ctx) }()
+		after(3500 * time.Millisecond)
+		stop()
+		<-ended
+		told := map[string]int{}
+		for _, r := range took {
+			if want := map[string]float64{"rps": 30, "in_flight": 4}[r.Metric]; r.Function != web || r.Value != want {
+				t.Errorf("told %+v, want %v", r, want)
+			}
+			told[r.Metric]++
+		}
+		if told["rps"] != 3 || told["in_flight"] != 3 {
+			t.Errorf("told %v", told)
+		}
+		if got := c.Samples("web"); len(got) != 1 || len(got["in_flight"]) != 3 {
+			t.Errorf("the rule sees %v", got)
+		}
+		if w.Back() < w.Rule.Metrics[0].Window {
+			t.Errorf("looks back %s", w.Back())
+		}
+
+		again := &observe.Collector{Providers: s, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		again.Watch([]observe.Watched{w})
+		again.Recall("web", took[:len(took)-1])
+		again.Recall("web", took)
+		if got := again.Samples("web")["in_flight"]; len(got) != 3 || got[2].At.Before(got[1].At) {
+			t.Errorf("recalled %v", got)
+		}
+	})
+}
+
 // What is asked over the network, or of a command; and what lies.
 func TestQueries(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

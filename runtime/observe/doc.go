@@ -3,6 +3,6 @@
 // with its own deadline: one that hangs or lies leaves its metrics missing, and
 // harms no other.
 //
-// Samples are kept in memory, as long as the rules look back. Start with
-// Collector.
+// Samples are kept in memory, as long as the rules look back; who keeps them longer
+// is told of each. Start with Collector.
 package observe

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"slices"
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
@@ -17,13 +18,22 @@ type Watched struct {
 // metric is one metric of one rule.
 type metric struct {
 	rule.Metric
-	rule     string
+	rule     string // "" for what no rule asks for
 	function engine.Address
 	source   string // "" for what providers measure
 	endpoint string
 	query    string
 	every    time.Duration
 	limit    engine.Capacity
+}
+
+// Back is how far back a rule looks.
+func (w Watched) Back() time.Duration {
+	back := time.Duration(0)
+	for _, m := range metricsOf(w) {
+		back = max(back, m.keep(w))
+	}
+	return back
 }
 
 // keep is how long samples of a metric are needed: as long as anything in the
@@ -52,5 +62,11 @@ func metricsOf(w Watched) []metric {
 		}
 		all = append(all, one)
 	}
+	if !slices.ContainsFunc(all, func(m metric) bool { return m.Name == wholeLoad }) { // for who records it
+		all = append(all, metric{Metric: rule.Metric{Name: wholeLoad}, function: w.Rule.Target})
+	}
 	return all
 }
+
+// wholeLoad is the metric that traces are made of.
+const wholeLoad = "rps"
