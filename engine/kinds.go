@@ -12,15 +12,20 @@ type VM struct {
 
 	Image    string            `flow:"image,replace" rule:"filled" doc:"The disk that the machine starts from, for providers that make virtual machines: a file (qcow2 or raw), relative to the spec; the provider's, if not set. It is never written to. The local provider ignores it and all that follow."`
 	DiskSize Size              `flow:"disk_size,replace" min:"1MiB" doc:"How large the machine's own disk is; as large as the image, if not set."`
-	Kernel   string            `flow:"kernel,replace" rule:"filled" doc:"A kernel to start directly, without a boot loader: a file, relative to the spec."`
-	Initrd   string            `flow:"initrd,replace" rule:"filled" doc:"The kernel's initial file system."`
-	Cmdline  string            `flow:"cmdline,replace" doc:"More words for the kernel's command line."`
+	Boot     *Boot             `flow:"boot,replace" doc:"What the machine starts, where that is not what its disk says."`
 	UserData string            `flow:"user_data,replace" doc:"What cloud-init, or whatever plays its part in the machine, does at the first start."`
 	Metadata map[string]string `flow:"metadata,replace" doc:"What the machine is told of itself, as cloud-init's meta-data."`
 	Files    []MachineFile     `flow:"file,replace" doc:"Files that the machine finds in its seed."`
 
 	ID      string `flow:"id,computed" doc:"The provider's own name of the machine."`
 	Address string `flow:"address,computed" doc:"The machine's IP address."`
+}
+
+// Boot is a kernel that a machine starts directly, without a boot loader.
+type Boot struct {
+	Kernel  string `flow:"kernel" rule:"filled" doc:"The kernel: a file, relative to the spec; the provider's, if not set."`
+	Initrd  string `flow:"initrd" rule:"filled" doc:"The kernel's initial file system: a file, relative to the spec; the provider's, if not set."`
+	Cmdline string `flow:"cmdline" doc:"More words for the kernel's command line."`
 }
 
 // MachineFile is a file that a spec gives to a machine.

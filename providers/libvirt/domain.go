@@ -57,7 +57,9 @@ func (l *Libvirt) draw(h hypervisor, r providers.Ref, want engine.VM, p plot) (s
 		if d.Type == "qemu" {
 			d.OS.Cmdline += quick
 		}
-		d.OS.Cmdline = strings.TrimSpace(d.OS.Cmdline + " " + want.Cmdline)
+		if want.Boot != nil {
+			d.OS.Cmdline = strings.TrimSpace(d.OS.Cmdline + " " + want.Boot.Cmdline)
+		}
 	}
 	return d.Marshal()
 }

@@ -41,8 +41,8 @@ func (l *Libvirt) checkVM(_ context.Context, a engine.Address, want engine.VM, _
 			fault("Machine image not usable", "%s: %s.", a.Group(), err)
 		}
 	}
-	if want.Kernel == "" && (want.Initrd != "" || want.Cmdline != "") && want.Image != "" {
-		fault("Kernel missing", "%s has an initrd or a cmdline, which go with a kernel. Write kernel, too, or remove them.", a.Group())
+	if want.Image != "" && want.Boot != nil && want.Boot.Kernel == "" {
+		fault("Kernel missing", "%s has a boot block without a kernel, and an image of its own, which the provider's kernel is not for. Write kernel, too, or remove the block.", a.Group())
 	}
 	for _, f := range want.Files {
 		if f.Name != "" && !seedName.MatchString(f.Name) {

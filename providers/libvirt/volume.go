@@ -30,7 +30,10 @@ type source struct{ image, kernel, initrd string }
 // sourceOf finds the files that a machine is made from: its own, the provider
 // block's, or what hack/machine has built.
 func (l *Libvirt) sourceOf(want engine.VM) (source, error) {
-	s := source{want.Image, want.Kernel, want.Initrd}
+	s := source{image: want.Image}
+	if want.Boot != nil {
+		s.kernel, s.initrd = want.Boot.Kernel, want.Boot.Initrd
+	}
 	if s.image == "" {
 		s.image, s.kernel, s.initrd = l.cfg.Image, cmp.Or(s.kernel, l.cfg.Kernel), cmp.Or(s.initrd, l.cfg.Initrd)
 	}
