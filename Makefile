@@ -1,4 +1,5 @@
 # make demo   build, apply examples/two-tier.hcl for real, and send it some load
+# make demo-scale  the same under a spike: sizes follow it and go back, drawn in demo-scale.svg
 # make test   everything that CI runs: vet, format, lint, tests under the race detector
 # make lab    a shell beside a container engine of its own; CMD='...' runs that instead
 # make with-libvirt  the tests with virtual machines
@@ -34,6 +35,12 @@ demo: build
 
 demo-down: build
 	bin/flowctl destroy -auto-approve $(SPEC)
+
+# A spec whose output url answers, such as SPEC=examples/two-tier-docker.hcl in hack/lab;
+# FLAGS=-var=substrate=libvirt is slower.
+.PHONY: demo-scale
+demo-scale: build
+	$(GO) run ./bench -only scale -spec=$(SPEC) -plot=demo-scale.svg $(FLAGS)
 
 test: lint race
 	@hack/energy || test $$? = 75 # labs have no network
@@ -89,6 +96,12 @@ bench: build
 bench-docker: build
 	hack/setup docker-compose
 	hack/lab $(GO) run ./bench -only containers
+
+# How soon a new replica answers after the load has risen, over many spikes; in hack/lab
+# with containers.
+.PHONY: bench-reaction
+bench-reaction: build
+	$(GO) run ./bench -only reaction
 
 docs:
 	$(GO) test ./internal/docs -update

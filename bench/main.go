@@ -31,6 +31,8 @@ type bench struct {
 	dir           string        // for flows and states, removed in the end
 	quick         bool          // leave the largest sizes out
 	patience      time.Duration // with one command of Terraform
+	scaling       scaling
+	reacting      reacting
 }
 
 // sections are all measurements, by name. Those that run processes come first:
@@ -38,12 +40,15 @@ type bench struct {
 var sections = []struct {
 	name string
 	run  func(*bench, context.Context) error
+	long bool // takes minutes: measured only if it is asked for
 }{
-	{"flows", (*bench).flows},
-	{"frontend", (*bench).frontend},
-	{"containers", (*bench).containers},
-	{"walk", (*bench).walk},
-	{"durable", (*bench).durable},
+	{"flows", (*bench).flows, false},
+	{"frontend", (*bench).frontend, false},
+	{"containers", (*bench).containers, false},
+	{"scale", (*bench).scale, true},
+	{"reaction", (*bench).reaction, true},
+	{"walk", (*bench).walk, false},
+	{"durable", (*bench).durable, false},
 }
 
 func main() {
@@ -59,7 +64,9 @@ func main() {
 func run(ctx context.Context) error {
 	var names []string
 	for _, s := range sections {
-		names = append(names, s.name)
+		if !s.long {
+			names = append(names, s.name)
+		}
 	}
 	only := flag.String("only", strings.Join(names, ","), "what to measure")
 	bin := flag.String("bin", "bin", "the folder with flowctl and flowctl-demo")
@@ -67,6 +74,8 @@ func run(ctx context.Context) error {
 	b := &bench{}
 	flag.BoolVar(&b.quick, "quick", false, "leave out the largest sizes")
 	flag.DurationVar(&b.patience, "patience", 3*time.Minute, "how long one command of Terraform may take")
+	b.scaling.flags()
+	b.reacting.flags()
 	flag.Parse()
 
 	var err error

@@ -56,7 +56,6 @@ frontend "api" {
 
 function "web" {
   on        = host.box
-  replicas  = 2
   image     = image.demo.id
   exec      = ["flowctl-demo", "web"]
   port      = 8080
@@ -77,6 +76,16 @@ frontend "www" {
 
   route "/" {
     to = function.web
+  }
+}
+
+scaling "web" {
+  target = function.web
+  min    = 2
+  max    = 8
+
+  metric "rps" {
+    target = 50 # requests per second and replica
   }
 }
 

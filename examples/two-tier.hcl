@@ -46,7 +46,7 @@ vm "node" {
   network  = one(values(network.lan))
   cpus     = 2
   memory   = "1GiB"
-  slots    = 6 # most replicas one machine takes
+  slots    = 4 # most replicas one machine takes
 }
 
 function "api" {

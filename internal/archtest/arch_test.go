@@ -77,6 +77,7 @@ var rooms = map[string]room{
 	"internal/load":         {foreign: []string{"github.com/HdrHistogram/hdrhistogram-go"}},
 	"internal/plot":         {bans: io},
 	"internal/tarball":      {},
+	"internal/trial":        {ours: []string{"internal/daemon", "internal/load", "internal/plot", "runtime/api"}},
 	"internal/archtest":     {},
 	"internal/docs":         {ours: []string{"engine", "spec", "providers/*", "providers"}, foreign: cty},
 	"examples/demo":         {foreign: []string{"github.com/prometheus/client_golang"}},
