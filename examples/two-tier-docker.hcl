@@ -60,7 +60,7 @@ function "web" {
   exec      = ["flowctl-demo", "web"]
   port      = 8080
   env       = { API_URL = frontend.api.url }
-  cpu       = 0.25
+  cpu       = 0.125 # eight fit on two processors, with two of api
   memory    = "64MiB"
   read_only = true
   cap_drop  = ["ALL"]

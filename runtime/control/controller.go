@@ -56,6 +56,7 @@ type Controller struct {
 	unknown []string               // scaling blocks that cannot be evaluated
 	desired engine.Desired
 	rules   []*ruled
+	told    bool                         // something was measured just now
 	orders  map[engine.Address]int       // decided, and not yet begun
 	running *job                         // nil while there is none
 	repair  time.Time                    // when to look for drift next
@@ -141,6 +142,7 @@ func (c *Controller) loop(ctx, hard context.Context, past map[string][]byte) err
 	done := make(chan result)
 	for {
 		j, err := c.tick(ctx, past, c.Now())
+		c.told = false
 		if errors.Is(err, state.ErrFenced) {
 			return err
 		}
@@ -153,6 +155,8 @@ func (c *Controller) loop(ctx, hard context.Context, past map[string][]byte) err
 		}
 		select {
 		case <-tick.C:
+		case <-c.Collector.Fresh():
+			c.told = true
 		case r := <-done:
 			c.settle(ctx, r, c.Now())
 		case <-ctx.Done():
@@ -176,10 +180,10 @@ func (c *Controller) tick(ctx context.Context, past map[string][]byte, now time.
 	}
 	var made []*ruled
 	for _, r := range c.rules {
-		if now.Before(r.due) {
+		if !c.isDue(r, now) {
 			continue
 		}
-		r.due = now.Add(r.rule.Every)
+		r.due = c.nextDue(r, now)
 		c.decide(r, now)
 		made = append(made, r)
 	}

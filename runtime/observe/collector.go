@@ -32,6 +32,7 @@ type Collector struct {
 	latest   map[string]reading            // by provider
 	trouble  map[string]string             // by source: why it gives nothing, "" if it does
 	watching context.CancelFunc            // ends the readers, to begin with others
+	fresh    chan struct{}                 // has room for one; made when it is first needed
 }
 
 // Objects says what exists now: what providers are asked about.
@@ -109,10 +110,44 @@ func (c *Collector) Recall(rule string, past []Reading) {
 	}
 }
 
+// Fresh tells that samples of rules were taken; those that come before somebody
+// looks are told as one.
+func (c *Collector) Fresh() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.news()
+}
+
+// news is the channel of Fresh. The caller holds mu.
+func (c *Collector) news() chan struct{} {
+	if c.fresh == nil {
+		c.fresh = make(chan struct{}, 1)
+	}
+	return c.fresh
+}
+
+// Newest is when the newest sample of a rule was taken; zero without one.
+func (c *Collector) Newest(rule string) (at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.series[rule] {
+		if all := s.samples; len(all) > 0 && all[len(all)-1].At.After(at) {
+			at = all[len(all)-1].At
+		}
+	}
+	return at
+}
+
 // take adds a sample of a metric. The caller holds mu.
 func (c *Collector) take(m metric, x decide.Sample) {
-	if s := c.series[m.rule][m.Name]; m.rule != "" && (s == nil || !s.add(x)) {
-		return
+	if m.rule != "" {
+		if s := c.series[m.rule][m.Name]; s == nil || !s.add(x) {
+			return
+		}
+		select {
+		case c.news() <- struct{}{}:
+		default: // told already
+		}
 	}
 	if c.Took != nil {
 		c.Took(Reading{m.function, m.Name, x})
