@@ -2,8 +2,10 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
 	"reflect"
+	"sync"
 
 	"github.com/zclconf/go-cty/cty"
 )
@@ -222,12 +224,25 @@ func Merge(v cty.Value, after any) cty.Value {
 
 // With returns object v with some attributes set to other values.
 func With(v cty.Value, attrs map[string]cty.Value) cty.Value {
-	all := v.AsValueMap()
-	if all == nil {
-		all = map[string]cty.Value{}
-	}
-	for name, a := range attrs {
-		all[name] = a
-	}
-	return cty.ObjectVal(all)
+	return ObjectOf(func(all map[string]cty.Value) {
+		if v.IsKnown() && !v.IsNull() {
+			for name := range v.Type().AttributeTypes() {
+				all[name] = v.GetAttr(name)
+			}
+		}
+		maps.Copy(all, attrs)
+	})
+}
+
+// scratch are maps to fill before an object is made of them, which copies them.
+var scratch = sync.Pool{New: func() any { return map[string]cty.Value{} }}
+
+// ObjectOf returns the object with the attributes that fill sets.
+func ObjectOf(fill func(attrs map[string]cty.Value)) cty.Value {
+	attrs := scratch.Get().(map[string]cty.Value)
+	fill(attrs)
+	v := cty.ObjectVal(attrs)
+	clear(attrs)
+	scratch.Put(attrs)
+	return v
 }

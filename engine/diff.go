@@ -12,6 +12,7 @@ import (
 func Difference(k Kind, prior, want cty.Value) Proposal {
 	var p Proposal
 	var filled map[string]cty.Value
+	same := true
 	schema := ValueSchema(k)
 	for i := range schema.Attributes {
 		a := &schema.Attributes[i]
@@ -28,7 +29,11 @@ func Difference(k Kind, prior, want cty.Value) Proposal {
 			}
 			continue
 		}
-		if w.RawEquals(was) || a.Repeated && none(w) && none(was) {
+		if w.RawEquals(was) {
+			continue
+		}
+		same = false
+		if a.Repeated && none(w) && none(was) {
 			continue
 		}
 		p.Changed = append(p.Changed, a.Name)
@@ -37,7 +42,10 @@ func Difference(k Kind, prior, want cty.Value) Proposal {
 		}
 	}
 	p.Want = want
-	if filled != nil {
+	switch {
+	case same:
+		p.Want = prior
+	case filled != nil:
 		p.Want = With(want, filled)
 	}
 	slices.Sort(p.Changed)
@@ -66,6 +74,9 @@ func NeedsOf(needs []Need) []Address {
 // Unmark takes the marks off a value and returns which attributes, or entries
 // of maps, carried the sensitive one.
 func Unmark(v cty.Value) (bare cty.Value, sensitive []string) {
+	if !marked(v) {
+		return v, nil
+	}
 	bare, marked := v.UnmarkDeepWithPaths()
 	for _, m := range marked {
 		if _, ok := m.Marks[Sensitive]; ok && len(m.Path) > 0 {
@@ -74,6 +85,19 @@ func Unmark(v cty.Value) (bare cty.Value, sensitive []string) {
 	}
 	slices.Sort(sensitive)
 	return bare, slices.Compact(sensitive)
+}
+
+// marked is v.ContainsMarked for an object, most attributes of which hold no others.
+func marked(v cty.Value) bool {
+	if v.IsMarked() || !v.IsKnown() || v.IsNull() {
+		return v.IsMarked()
+	}
+	for name, t := range v.Type().AttributeTypes() {
+		if a := v.GetAttr(name); a.IsMarked() || !t.IsPrimitiveType() && a.ContainsMarked() {
+			return true
+		}
+	}
+	return false
 }
 
 // Hides lists what is never shown of a resource whose given attributes are

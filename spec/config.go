@@ -95,6 +95,18 @@ func (c blockConfig) Eval(v engine.Values) (cty.Value, engine.Diagnostics) {
 // eval evaluates the block. While the flow is loaded, it keeps what is the same
 // for all instances.
 func (c blockConfig) eval(v engine.Values, loading bool) (cty.Value, *decoder) {
+	d := c.decoder(v, loading)
+	return d.object(c.block.body, engine.ValueSchema(c.block.kind), c.block.def), d
+}
+
+// check evaluates the block for what is wrong with it.
+func (c blockConfig) check() engine.Diagnostics {
+	d := c.decoder(unmade{}, true)
+	d.each(c.block.body, engine.ValueSchema(c.block.kind), c.block.def, false, func(*engine.Attribute, cty.Value) {})
+	return d.diags
+}
+
+func (c blockConfig) decoder(v engine.Values, loading bool) *decoder {
 	b := c.block
 	d := &decoder{program: b.program, instance: c.instance, loading: loading}
 	switch {
@@ -106,7 +118,7 @@ func (c blockConfig) eval(v engine.Values, loading bool) (cty.Value, *decoder) {
 	default:
 		d.values, d.diags = b.inputs.scope(b.program, c.each, c.sites, v)
 	}
-	return d.object(b.body, engine.ValueSchema(b.kind), b.def), d
+	return d
 }
 
 // typedScope returns a scope for all instances of a block, in which resources

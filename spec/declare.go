@@ -100,7 +100,11 @@ func (l *loader) declareInstance(inst *instance) {
 	decl.Needs = l.needsOf(inst)
 	l.decodeTimeouts(inst, &decl)
 	value := b.value
-	if value == cty.NilVal {
+	switch {
+	case value != cty.NilVal:
+	case b.kind == engine.KindVM && b.capacity != nil: // all that is asked of the value
+		l.addOf(inst, cfg.check())
+	default:
 		var d *decoder
 		value, d = cfg.eval(unmade{}, true)
 		l.addOf(inst, d.diags)

@@ -35,18 +35,23 @@ func (d *decoder) object(body *hclsyntax.Body, s *engine.Schema, def hcl.Range) 
 // all decodes the attributes of a schema: just those of the value, or with meta
 // just those that are not.
 func (d *decoder) all(body *hclsyntax.Body, s *engine.Schema, def hcl.Range, meta bool) cty.Value {
-	attrs := make(map[string]cty.Value, len(s.Attributes))
+	return engine.ObjectOf(func(attrs map[string]cty.Value) {
+		d.each(body, s, def, meta, func(a *engine.Attribute, v cty.Value) { attrs[a.Name] = v })
+	})
+}
+
+// each decodes the attributes of a schema one by one.
+func (d *decoder) each(body *hclsyntax.Body, s *engine.Schema, def hcl.Range, meta bool, got func(*engine.Attribute, cty.Value)) {
 	for i := range s.Attributes {
 		a := &s.Attributes[i]
 		switch {
 		case a.Meta != meta || a.Label:
 		case a.Form == engine.BlockForm:
-			attrs[a.Name] = d.nested(body, a)
+			got(a, d.nested(body, a))
 		default:
-			attrs[a.Name] = d.attribute(body, a, def)
+			got(a, d.attribute(body, a, def))
 		}
 	}
-	return cty.ObjectVal(attrs)
 }
 
 // nested decodes the nested blocks of one type.

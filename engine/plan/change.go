@@ -240,14 +240,13 @@ func (c *computer) fresh(s subject) engine.Proposal {
 	if s.block != nil && c.shared.block == s.block {
 		return engine.Proposal{Want: c.shared.planned}
 	}
-	schema := engine.ValueSchema(s.addr.Kind)
-	attrs := s.want.AsValueMap()
-	for _, a := range schema.Attributes {
-		if v, ok := attrs[a.Name]; ok && a.Computed && v.IsNull() {
-			attrs[a.Name] = cty.UnknownVal(a.Type)
+	filled := map[string]cty.Value{}
+	for _, a := range engine.ValueSchema(s.addr.Kind).Attributes {
+		if a.Computed && !a.Meta && s.want.GetAttr(a.Name).IsNull() {
+			filled[a.Name] = cty.UnknownVal(a.Type)
 		}
 	}
-	c.shared = shared{s.block, cty.ObjectVal(attrs)}
+	c.shared = shared{s.block, engine.With(s.want, filled)}
 	return engine.Proposal{Want: c.shared.planned}
 }
 
