@@ -47,6 +47,7 @@ var sections = []struct {
 	{"containers", (*bench).containers, false},
 	{"scale", (*bench).scale, true},
 	{"reaction", (*bench).reaction, true},
+	{"loop", (*bench).loop, true},
 	{"walk", (*bench).walk, false},
 	{"durable", (*bench).durable, false},
 }

@@ -20,6 +20,8 @@ type Config struct {
 	Latency  engine.Duration `flow:"latency" default:"0s" doc:"How long each call takes."`
 	FailRate float64         `flow:"fail_rate" min:"0" max:"1" default:"0" doc:"The share of calls that fail in passing."`
 	Seed     int             `flow:"seed" default:"1" doc:"Which calls fail."`
+	RPS      float64         `flow:"rps" min:"0" default:"0" doc:"Requests per second that each frontend is said to get, for rules that are tried on it."`
+	CPU      float64         `flow:"cpu" min:"0" default:"0" doc:"Cores that each replica is said to use."`
 }
 
 // Kinds are the kinds that sim makes: all.
@@ -43,6 +45,7 @@ var Factory = providers.Factory{
 type Sim struct {
 	world *World
 	cfg   Config
+	begun time.Time // requests are counted from then
 
 	mu  sync.Mutex
 	rnd *rand.Rand
@@ -58,6 +61,7 @@ var (
 	_ providers.Suspender = (*Sim)(nil)
 	_ providers.Restarter = (*Sim)(nil)
 	_ providers.Signaler  = (*Sim)(nil)
+	_ providers.Meter     = (*Sim)(nil)
 	_ providers.Closer    = (*Sim)(nil)
 	_ providers.Cleaner   = (*Sim)(nil)
 	_ providers.Shifter   = (*Sim)(nil)
@@ -65,7 +69,7 @@ var (
 
 // New returns a provider over w.
 func New(w *World, c Config) *Sim {
-	return &Sim{world: w, cfg: c, rnd: rand.New(rand.NewPCG(uint64(c.Seed), 0))}
+	return &Sim{world: w, cfg: c, begun: time.Now(), rnd: rand.New(rand.NewPCG(uint64(c.Seed), 0))}
 }
 
 // World returns what the provider has made.

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
@@ -146,4 +149,25 @@ func TestFaultsAndLatencyToOrder(t *testing.T) {
 	if _, err := slow.Apply(ctx, call); !errors.Is(err, context.Canceled) {
 		t.Errorf("a slow call that is cancelled: %v", err)
 	}
+}
+
+// What is said to be measured is measured, the requests evenly over the backends.
+func TestUsageIsWhatTheConfigurationSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		front, web := engine.Addr(engine.KindFrontend, "www"), engine.Addr(engine.KindFunction, "web")
+		objects := []engine.Object{{Address: front}, {Address: web.At(0)}, {Address: engine.BackendOf(front, web.At(0))}, {Address: engine.BackendOf(front, web.At(1))}, {Address: engine.Addr(engine.KindVM, "node").At(0)}}
+		s := sim.New(sim.NewWorld(), sim.Config{RPS: 30, CPU: 0.5})
+		<-time.After(10 * time.Second)
+		got, err := s.Usage(t.Context(), objects)
+		want := []providers.Usage{
+			{Address: front, State: "running", Requests: 300, Rate: 30}, {Address: web.At(0), State: "running", CPUCores: 0.5},
+			{Address: objects[2].Address, State: "running", Requests: 150, Rate: 15}, {Address: objects[3].Address, State: "running", Requests: 150, Rate: 15},
+		}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v\n%v\nwant %v", err, got, want)
+		}
+		if got, err := sim.New(sim.NewWorld(), sim.Config{}).Usage(t.Context(), objects); err != nil || len(got) > 0 {
+			t.Errorf("measured, though nothing is said to be: %v %v", got, err)
+		}
+	})
 }

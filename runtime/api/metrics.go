@@ -13,20 +13,22 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	up       = desc("up", "1 while the flow can be looked at.")
-	size     = desc("size", "How many there are, and are about to be.", "rule", "target")
-	wanted   = desc("size_wanted", "What was asked for, before limiters.", "rule", "target")
-	least    = desc("size_min", "The least size.", "rule", "target")
-	greatest = desc("size_max", "The greatest size.", "rule", "target")
-	metric   = desc("metric", "The value of a metric of a rule at its last evaluation.", "rule", "metric")
-	missing  = desc("metric_missing", "1 while a metric cannot be measured.", "rule", "metric")
-	cores    = desc("cpu_cores", "Processor cores in use.", "address")
-	memory   = desc("memory_bytes", "Memory in use.", "address")
-	restarts = desc("restarts_total", "How often it was started again.", "address")
-	requests = desc("requests_total", "Requests since the data plane began.", "address")
-	failed   = desc("requests_failed_total", "Those of them that failed.", "address")
-	inFlight = desc("requests_in_flight", "Requests now.", "address")
-	latency  = desc("request_seconds_p95", "The 95th percentile of the last seconds.", "address")
+	up         = desc("up", "1 while the flow can be looked at.")
+	evaluated  = desc("evaluations_total", "How often a rule was evaluated.")
+	evaluating = desc("evaluation_seconds_total", "What evaluating rules took, with looking at the state before and recording after.")
+	size       = desc("size", "How many there are, and are about to be.", "rule", "target")
+	wanted     = desc("size_wanted", "What was asked for, before limiters.", "rule", "target")
+	least      = desc("size_min", "The least size.", "rule", "target")
+	greatest   = desc("size_max", "The greatest size.", "rule", "target")
+	metric     = desc("metric", "The value of a metric of a rule at its last evaluation.", "rule", "metric")
+	missing    = desc("metric_missing", "1 while a metric cannot be measured.", "rule", "metric")
+	cores      = desc("cpu_cores", "Processor cores in use.", "address")
+	memory     = desc("memory_bytes", "Memory in use.", "address")
+	restarts   = desc("restarts_total", "How often it was started again.", "address")
+	requests   = desc("requests_total", "Requests since the data plane began.", "address")
+	failed     = desc("requests_failed_total", "Those of them that failed.", "address")
+	inFlight   = desc("requests_in_flight", "Requests now.", "address")
+	latency    = desc("request_seconds_p95", "The 95th percentile of the last seconds.", "address")
 )
 
 // Describe implements prometheus.Collector. Which metrics there are depends on the
@@ -40,6 +42,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	s := c.source.Status()
 	gauge(up, one(s.Trouble == ""))
+	ch <- prometheus.MustNewConstMetric(evaluated, prometheus.CounterValue, float64(s.Work.Evaluations))
+	ch <- prometheus.MustNewConstMetric(evaluating, prometheus.CounterValue, s.Work.Took.Seconds())
 	for _, r := range s.Rules {
 		target := r.Target.String()
 		gauge(size, float64(r.Decision.From), r.Rule, target)

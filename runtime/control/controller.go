@@ -67,6 +67,7 @@ type Controller struct {
 
 	mu     sync.Mutex
 	status Status
+	work   Work
 }
 
 // ruled is a rule with what is remembered of it.
@@ -192,6 +193,7 @@ func (c *Controller) tick(ctx context.Context, past map[string][]byte, now time.
 			return nil, err
 		}
 		c.show(now)
+		c.note(len(made), c.Now().Sub(now))
 	}
 	return c.next(now), nil
 }

@@ -24,6 +24,13 @@ type Status struct {
 	Running map[engine.Address]int // sizes that a run is under way to; nil without a run
 	Rules   []RuleStatus
 	Sources map[string]string // those that give nothing: why
+	Work    Work
+}
+
+// Work is what evaluating rules has cost since the controller began.
+type Work struct {
+	Evaluations int           // of single rules
+	Took        time.Duration // for all of them, with looking at the state before and recording after
 }
 
 // RuleStatus is one rule.
@@ -39,7 +46,16 @@ type RuleStatus struct {
 func (c *Controller) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.status
+	s := c.status
+	s.Work = c.work
+	return s
+}
+
+// note adds evaluations to the work.
+func (c *Controller) note(evaluations int, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.work = Work{c.work.Evaluations + evaluations, c.work.Took + took}
 }
 
 func (c *Controller) publish(edit func(*Status)) {
