@@ -51,6 +51,7 @@ function "f" {
 }
 
 frontend "f" {
+  provider = "sim"
   for_each = local.keys
   listen   = "127.0.0.1:0"
   to       = function.f[each.key]

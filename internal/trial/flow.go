@@ -10,6 +10,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,10 +33,9 @@ type Flow struct {
 // what it complained of.
 func (f Flow) Run(ctx context.Context, command string, flags ...string) (string, error) {
 	args := append([]string{command}, flags...)
-	switch command {
-	case "output", "runs": // their arguments are names
+	if command == "output" || command == "runs" && slices.Contains(flags, "show") { // their arguments are names
 		args = append(args, "-spec="+f.Spec)
-	default:
+	} else {
 		args = append(args, f.Spec)
 	}
 	cmd := osexec.CommandContext(ctx, f.Program, args...)

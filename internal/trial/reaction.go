@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,6 +57,7 @@ func (r Reaction) Run(ctx context.Context, n int, each func(int, Spike)) error {
 	for i := range n {
 		s, err := r.spike(ctx, c)
 		if err != nil {
+			stop(err)
 			return err
 		}
 		each(i, s)
@@ -143,8 +145,8 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// trace finds the decision whose run made the replica that answered, and the tasks
-// that made it and brought it into the frontend. The run is recorded once it has
+// trace finds the run that made the replica that answered, its tasks, and the
+// decision that came last before them. A run tells of its tasks once they have
 // ended.
 func (r Reaction) trace(ctx context.Context, begun time.Time, a answer) (d api.Decision, made, joined task, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -152,24 +154,17 @@ func (r Reaction) trace(ctx context.Context, begun time.Time, a answer) (d api.D
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
+		made, joined, err = r.tasks(ctx, begun, a.replica)
+		if err != nil {
+			return d, made, joined, err
+		}
 		decisions, err := r.decisions(ctx)
 		if err != nil {
 			return d, made, joined, err
 		}
-		for _, last := range decisions {
-			if last.Run == 0 || !last.At.After(begun) || last.To <= last.From {
-				continue
-			}
-			if made, joined, err = r.tasks(ctx, last.Run, a.replica); err != nil {
-				return d, made, joined, err
-			}
-			if made.Op == "" || joined.Op == "" {
-				continue
-			}
-			for _, d := range decisions { // the newest first: the one before the replica was begun
-				if d.Act && d.To > d.From && !d.At.After(made.Attempts[0].Started) {
-					return d, made, joined, nil
-				}
+		for _, d := range decisions { // the newest first
+			if made.Op != "" && joined.Op != "" && d.Act && d.To > d.From && !d.At.After(made.Attempts[0].Started) {
+				return d, made, joined, nil
 			}
 		}
 		select {
@@ -195,26 +190,45 @@ func (r Reaction) decisions(ctx context.Context) (all []api.Decision, err error)
 	return all, json.NewDecoder(resp.Body).Decode(&all)
 }
 
-func (r Reaction) tasks(ctx context.Context, run int64, replica string) (made, joined task, err error) {
-	text, err := r.Flow.Run(ctx, "runs", "show", "-json", fmt.Sprint(run))
-	if err != nil {
+// tasks finds those that made a replica and brought it into the frontend, among
+// the runs since an instant.
+func (r Reaction) tasks(ctx context.Context, since time.Time, replica string) (made, joined task, err error) {
+	var runs []struct {
+		ID      int64     `json:"id"`
+		Started time.Time `json:"started"`
+	}
+	if err := r.ask(ctx, &runs, "-json"); err != nil {
 		return made, joined, err
 	}
-	var all struct{ Items []task }
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		return made, joined, err
-	}
-	suffix := replica[len("function."):]
-	for _, t := range all.Items {
-		switch {
-		case t.Op != "create" || len(t.Attempts) == 0:
-		case t.Address == replica:
-			made = t
-		case len(t.Address) > len(suffix) && t.Address[len(t.Address)-len(suffix)-1:] == "/"+suffix:
-			joined = t
+	suffix := "/" + replica[len("function."):]
+	for _, one := range runs {
+		if one.Started.Before(since) {
+			continue
+		}
+		var run struct{ Items []task }
+		if err := r.ask(ctx, &run, "show", "-json", fmt.Sprint(one.ID)); err != nil {
+			return made, joined, err
+		}
+		for _, t := range run.Items {
+			switch {
+			case t.Op != "create" || len(t.Attempts) == 0 || t.Attempts[len(t.Attempts)-1].Ended.IsZero():
+			case t.Address == replica:
+				made = t
+			case strings.HasSuffix(t.Address, suffix):
+				joined = t
+			}
 		}
 	}
 	return made, joined, nil
+}
+
+// ask reads what flowctl runs prints.
+func (r Reaction) ask(ctx context.Context, into any, flags ...string) error {
+	text, err := r.Flow.Run(ctx, "runs", flags...)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(text), into)
 }
 
 // answer is one by a replica that is new.
