@@ -22,6 +22,7 @@ const (
 	KindFunction Kind = "function"
 	KindFrontend Kind = "frontend"
 	KindBackend  Kind = "backend"
+	KindCluster  Kind = "cluster"
 	KindScaling  Kind = "scaling"
 	KindTask     Kind = "task"
 )
@@ -34,7 +35,7 @@ func (k Kind) Phase() Phase {
 		return Provision
 	case KindImage, KindDelivery, KindFunction, KindTask:
 		return Deploy
-	case KindFrontend, KindBackend:
+	case KindFrontend, KindBackend, KindCluster:
 		return Stitch
 	case KindScaling:
 		return Tune
@@ -275,10 +276,12 @@ func (k Kind) order() int {
 		return 7
 	case KindBackend:
 		return 8
-	case KindScaling:
+	case KindCluster:
 		return 9
-	default:
+	case KindScaling:
 		return 10
+	default:
+		return 11
 	}
 }
 

@@ -19,6 +19,7 @@ type Desired struct {
 	Decls       []Decl // each after those that it needs
 	Machines    []MachineGroup
 	Functions   []FunctionGroup
+	Clusters    []ClusterGroup
 	Outputs     []OutputDecl
 	Providers   []Setting
 	Hidden      []string          // the names of variables that are sensitive, sorted
@@ -189,6 +190,13 @@ type FunctionGroup struct {
 	Colocate      []Address
 	Avoid         []Address
 	Source        Range
+}
+
+// ClusterGroup is who belongs to a cluster.
+type ClusterGroup struct {
+	Address Address
+	Heads   []Address // groups of machines
+	Workers []Address
 }
 
 // Sensitive marks values that are never shown.

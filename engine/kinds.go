@@ -341,6 +341,35 @@ type Backend struct {
 	Health    *FrontHealth `flow:"health" doc:"How the frontend checks it; the function's own check, if it has one."`
 }
 
+// ClusterBlock is a cluster block: machines that know each other.
+type ClusterBlock struct {
+	Head    []Address `flow:"head,required,meta" refs:"vm" doc:"The machines that users log in to, mostly one: a vm, or a list of them."`
+	Workers []Address `flow:"workers,required,meta" refs:"vm" doc:"The machines that work: a vm, or a list of them."`
+	ClusterTies
+}
+
+// ClusterTies are what the machines of a cluster know of each other.
+type ClusterTies struct {
+	HostsFile bool   `flow:"hosts_file" default:"true" doc:"Each finds the others by name, such as worker-0: in its /etc/hosts, which keeps what else is in it."`
+	SSHMesh   bool   `flow:"ssh_mesh" default:"true" doc:"The user of each can log in at all others with ssh, without a password and without a question: each machine has a key of its own, which does not leave it, and knows the keys of the others."`
+	User      string `flow:"user,replace" default:"root" rule:"account" doc:"The user who can log in at the others, and is there on all of them."`
+}
+
+// Cluster is the value of a cluster: cluster.NAME.
+type Cluster struct {
+	ClusterTies
+	Members []ClusterMember `flow:"member" doc:"The machines."`
+}
+
+// ClusterMember is a machine of a cluster.
+type ClusterMember struct {
+	Machine string `flow:"machine" doc:"The machine's address."`
+	Role    string `flow:"role" enum:"head|worker" doc:"What it is there for."`
+	Name    string `flow:"name" doc:"Its name among the others."`
+	ID      string `flow:"id" doc:"The machine's id."`
+	Address string `flow:"address" doc:"The machine's IP address."`
+}
+
 // Task is the value of a user's own step: task.NAME.
 type Task struct {
 	Phase      string            `flow:"phase" enum:"provision|deploy|stitch|tune" default:"deploy" doc:"Where in a run it belongs: it is done before any step of a later phase starts, and it starts when what it depends on is done (everything of the earlier phases, if it depends on nothing)."`
@@ -377,6 +406,8 @@ func ValueSchema(k Kind) *Schema {
 		return SchemaOf[Backend]()
 	case KindDelivery:
 		return SchemaOf[Delivery]()
+	case KindCluster:
+		return SchemaOf[Cluster]()
 	default:
 		return BlockSchema(k)
 	}
@@ -399,6 +430,8 @@ func BlockSchema(k Kind) *Schema {
 		return SchemaOf[Function]()
 	case KindFrontend:
 		return SchemaOf[Frontend]()
+	case KindCluster:
+		return SchemaOf[ClusterBlock]()
 	case KindScaling:
 		return SchemaOf[Scaling]()
 	case KindTask:
@@ -410,4 +443,4 @@ func BlockSchema(k Kind) *Schema {
 
 // BlockKinds lists the kinds that have a block of their own, in the order of the
 // language reference.
-var BlockKinds = []Kind{KindVM, KindHost, KindNetwork, KindImage, KindFunction, KindFrontend, KindScaling, KindTask}
+var BlockKinds = []Kind{KindVM, KindHost, KindNetwork, KindImage, KindFunction, KindFrontend, KindCluster, KindScaling, KindTask}

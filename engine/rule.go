@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
@@ -16,6 +17,7 @@ const (
 	CommandRule Rule = "command" // a program and its arguments, as exec(2) takes them
 	EnvRule     Rule = "env"     // environment variables, as environ(7) takes them
 	FilledRule  Rule = "filled"  // a text that says something
+	AccountRule Rule = "account" // a user's name, as useradd(8) takes it
 )
 
 // check reports what is wrong with a known value. Elements that are not known
@@ -34,10 +36,17 @@ func (r Rule) check(v cty.Value) error {
 			return errors.New("the text is empty")
 		}
 		return nil
+	case AccountRule:
+		if !account.MatchString(v.AsString()) {
+			return fmt.Errorf("%q is no name of a user: it has up to 32 small letters, digits, _ and -, and begins with a letter or _", v.AsString())
+		}
+		return nil
 	default:
 		panic("bug: unknown rule " + string(r))
 	}
 }
+
+var account = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 
 func checkCommand(v cty.Value) error {
 	for it := v.ElementIterator(); it.Next(); {

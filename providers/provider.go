@@ -102,9 +102,17 @@ type LogLine struct {
 	Text   string
 }
 
-// Execer runs a command in a replica's surroundings and returns its exit status.
+// Execer runs a command in the surroundings of a replica, or on a machine, and
+// returns its exit status.
 type Execer interface {
 	Exec(ctx context.Context, o engine.Object, argv []string, io Streams) (status int, err error)
+}
+
+// Consoler connects to the console of a machine.
+type Consoler interface {
+	// Console passes keys to the console and what that prints to out. It goes on until
+	// ctx ends, which is no error, or the machine does.
+	Console(ctx context.Context, machine engine.Object, keys <-chan []byte, out io.Writer) error
 }
 
 // Streams are the standard streams of a command.
@@ -163,6 +171,38 @@ type Restarter interface {
 // Signaler sends a signal to the program of a replica.
 type Signaler interface {
 	Signal(ctx context.Context, o engine.Object, name string) error
+}
+
+// Introducer lets machines know each other by name and by key, for clusters.
+type Introducer interface {
+	// Greet asks a machine what it is to be known by, and what it knows of a cluster.
+	// With mint, a machine or user that has no key makes one. The private part of it
+	// does not leave the machine.
+	Greet(ctx context.Context, machine engine.Object, cluster, user string, mint bool) (Greeting, error)
+	// Introduce makes what a machine knows of a cluster just what the roster says. An
+	// empty one leaves nothing of it.
+	Introduce(ctx context.Context, machine engine.Object, cluster, user string, r Roster) error
+}
+
+// Greeting is what a machine says of itself.
+type Greeting struct {
+	Key      string   // of its user, as in authorized_keys: type, key; "" if there is none
+	HostKeys []string // of its ssh server, likewise
+	Knows    Roster
+}
+
+// Roster is what the machines of a cluster know of it, as lines of files.
+type Roster struct {
+	Members    []string // "role name address"
+	Hosts      []string // hosts(5)
+	Authorized []string // sshd(8), "AUTHORIZED_KEYS FILE FORMAT"
+	Known      []string // sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"
+}
+
+// Equal reports whether two rosters say the same.
+func (r Roster) Equal(o Roster) bool {
+	return slices.Equal(r.Members, o.Members) && slices.Equal(r.Hosts, o.Hosts) &&
+		slices.Equal(r.Authorized, o.Authorized) && slices.Equal(r.Known, o.Known)
 }
 
 // Sizer tells the capacity of a machine that exists without flowctl. Of the

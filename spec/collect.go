@@ -13,7 +13,7 @@ import (
 // topLevel lists the block types, with the number of their labels.
 var topLevel = map[string]int{
 	"flow": 1, "variable": 1, "locals": 0, "output": 1, "provider": 1,
-	"vm": 1, "host": 1, "network": 1, "image": 1, "function": 1, "frontend": 1, "scaling": 1, "task": 1,
+	"vm": 1, "host": 1, "network": 1, "image": 1, "function": 1, "frontend": 1, "cluster": 1, "scaling": 1, "task": 1,
 }
 
 // BlockTypes lists the types of blocks that a spec may have, sorted.

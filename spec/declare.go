@@ -50,6 +50,9 @@ func (l *loader) examineBlock(b *block) bool {
 	if a := b.body.Attributes["provider"]; a != nil && b.kind == engine.KindFunction {
 		l.fault(a.SrcRange, "Provider of a function", "A function is run by the provider of the machine that it is on. Remove the line, and name the provider in that vm or host.")
 		ok = false
+	} else if a != nil && b.kind == engine.KindCluster {
+		l.fault(a.SrcRange, "Provider of a cluster", "The machines of a cluster are told of each other by the providers that make them. Remove the line.")
+		ok = false
 	} else if a != nil {
 		look(a.Expr, where{known: "A provider is chosen before anything is made"})
 	}
@@ -123,6 +126,8 @@ func (l *loader) declareInstance(inst *instance) {
 		l.declareFrontend(inst, &decl, value)
 	case engine.KindScaling:
 		l.declareScaling(inst, &decl, value)
+	case engine.KindCluster:
+		l.declareCluster(inst, &decl, value)
 	case engine.KindTask:
 		l.checkTask(inst, value)
 	case engine.KindImage:

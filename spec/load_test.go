@@ -23,11 +23,12 @@ func options() spec.Options {
 	}
 }
 
-// withDocker are the options for examples, which use providers that the tests of
+// withAll are the options for examples, which use providers that the tests of
 // messages do without.
-func withDocker() spec.Options {
+func withAll() spec.Options {
 	o := options()
 	o.Providers["docker"] = engine.SchemaOf[struct{}]()
+	o.Providers["libvirt"] = engine.SchemaOf[struct{}]()
 	return o
 }
 
@@ -40,7 +41,7 @@ func TestExamplesLoad(t *testing.T) {
 	}
 	for _, path := range paths {
 		b, ds := spec.Read(spec.Request{Path: path})
-		d, more := spec.Load(b, withDocker())
+		d, more := spec.Load(b, withAll())
 		for _, x := range append(ds, more...) {
 			t.Errorf("%s: %s", path, x)
 		}

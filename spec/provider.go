@@ -99,7 +99,7 @@ func (l *loader) providerOf(inst *instance) string {
 			return ""
 		case engine.KindFrontend:
 			return l.opts.Balancer
-		case engine.KindScaling, engine.KindTask:
+		case engine.KindScaling, engine.KindTask, engine.KindCluster:
 			return l.opts.Builtin
 		default:
 			if l.flow == nil || l.flow.Body.Attributes["provider"] == nil {
@@ -108,7 +108,7 @@ func (l *loader) providerOf(inst *instance) string {
 			return l.opts.DefaultProvider
 		}
 	}
-	if b.kind == engine.KindFunction || l.exprs[a.Expr].broken {
+	if b.kind == engine.KindFunction || b.kind == engine.KindCluster || l.exprs[a.Expr].broken {
 		return ""
 	}
 	v, ds := evaluate(a.Expr, inst.scope())

@@ -18,6 +18,7 @@ var synonyms = map[string]map[string]string{
 	"frontend":   {"bind": "listen", "port": "listen", "backend": "to", "target": "to", "function": "to", "algorithm": "balance", "policy": "balance"},
 	"route":      {"target": "to", "function": "to", "backend": "to", "prefix": "strip_prefix"},
 	"split":      {"target": "to", "function": "to", "percent": "weight"},
+	"cluster":    {"heads": "head", "master": "head", "controller": "head", "worker": "workers", "nodes": "workers", "members": "workers", "ssh": "ssh_mesh", "hosts": "hosts_file"},
 	"scaling":    {"function": "target", "vm": "target", "minimum": "min", "maximum": "max", "interval": "every"},
 	"metric":     {"type": "source", "utilization": "utilisation", "threshold": "target"},
 	"task":       {"command": "exec", "cmd": "exec", "run": "exec", "url": "http", "trigger": "triggers", "stage": "phase"},
@@ -59,6 +60,7 @@ var blockSynonyms = map[string]string{
 	"machine": "vm", "node": "vm", "server": "vm", "instance": "vm", "virtual_machine": "vm",
 	"container": "function", "service": "function", "app": "function", "deployment": "function", "lambda": "function",
 	"loadbalancer": "frontend", "load_balancer": "frontend", "lb": "frontend", "listener": "frontend", "proxy": "frontend", "ingress": "frontend",
+	"hpc": "cluster", "mesh": "cluster",
 	"autoscaling": "scaling", "autoscaler": "scaling", "scaler": "scaling", "scale": "scaling",
 	"job": "task", "step": "task", "var": "variable", "input": "variable", "net": "network", "subnet": "network",
 }

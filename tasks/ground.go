@@ -54,7 +54,7 @@ func survey(ctx context.Context, source Source, objects []engine.Object, paralle
 	g := ground{}
 	var mu sync.Mutex
 	err := each(ctx, machines, parallelism, func(o engine.Object) {
-		obs := look(ctx, source, o)
+		obs := look(ctx, source, o, clusters{})
 		mu.Lock()
 		defer mu.Unlock()
 		g[o.Address] = append(g[o.Address], obs)

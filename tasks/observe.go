@@ -40,10 +40,11 @@ func (f *Found) look(ctx context.Context, source Source, objects, all []engine.O
 		}
 	}
 	var mu sync.Mutex
+	machines := clusters{machine: among(all)}
 	return each(ctx, objects, parallelism, func(o engine.Object) {
 		obs, ok := g.of(o)
 		if !ok {
-			obs = look(ctx, source, o)
+			obs = look(ctx, source, o, machines)
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -105,8 +106,8 @@ func each(ctx context.Context, objects []engine.Object, parallelism int, f func(
 
 // look reads one object. What seems to be gone is read twice before it counts as
 // gone.
-func look(ctx context.Context, source Source, o engine.Object) engine.Observation {
-	p, err := source.Get(ctx, o.Provider)
+func look(ctx context.Context, source Source, o engine.Object, c clusters) engine.Observation {
+	p, err := provide(ctx, source, o.Address, o.Provider, c)
 	if err != nil {
 		return engine.Observation{Object: o, Presence: engine.Unreachable, Why: err.Error()}
 	}
@@ -223,7 +224,7 @@ func Check(ctx context.Context, source Source, p engine.Plan) engine.Diagnostics
 		if c.Action != engine.Create && c.Action != engine.Update && c.Action != engine.Replace {
 			continue
 		}
-		prov, err := source.Get(ctx, c.Provider)
+		prov, err := provide(ctx, source, c.Address, c.Provider, clusters{machine: planned(p)})
 		if err != nil {
 			diags = append(diags, engine.Diagnostic{Summary: "Provider not usable", Detail: err.Error() + ".", Address: c.Address, Source: &c.Source})
 			continue

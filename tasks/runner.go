@@ -74,6 +74,14 @@ func (r *Runner) Object(a engine.Address) (engine.Object, bool) {
 	return o, ok
 }
 
+// clusters makes clusters of the machines that there are now.
+func (r *Runner) clusters() clusters {
+	return clusters{machine: r.Object, leaves: func(a engine.Address) bool {
+		c := r.plan.Find(a)
+		return c != nil && c.Action == engine.Delete
+	}}
+}
+
 // Intend describes a step for the journal.
 func (r *Runner) Intend(s engine.Step) engine.Intent {
 	if !s.Op.Touches() {
@@ -134,7 +142,7 @@ func (r *Runner) attempt(ctx context.Context, s engine.Step, operation string) (
 	case engine.OpKeep:
 		return r.keepOld(c, s.Gen), nil
 	}
-	p, err := r.providers.Get(ctx, s.Provider)
+	p, err := provide(ctx, r.providers, s.Address, s.Provider, r.clusters())
 	if err != nil {
 		return engine.Result{}, err
 	}

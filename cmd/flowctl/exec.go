@@ -21,35 +21,46 @@ on.
   flowctl exec function.web[0] -- env
   flowctl exec -it function.web[0] -- sh
 
-With several replicas, or a function of several, it runs beside all of them at once, with
-nothing on standard input; each line has the address before it, and the exit status is
-the worst.
+On a machine it runs as root there, through the machine's guest agent (libvirt); what is
+piped in is read to its end first, and there is no terminal: see 'flowctl console'. A
+machine of the local provider is this computer, and the command runs in its folder.
 
-  flowctl exec function.web -- cat /etc/hostname`
+  flowctl exec vm.node[0] -- uptime
+
+With several, or a group of several, it runs on all of them at once, with nothing on
+standard input; each line has the address before it, and the exit status is the worst.
+
+  flowctl exec function.web -- cat /etc/hostname
+  flowctl exec vm.node -- free -m`
+
+var execKinds = []engine.Kind{engine.KindFunction, engine.KindVM, engine.KindHost}
 
 func (a *app) execCommand() *cobra.Command {
 	var f args.Flow
 	var tty, stdin bool
 	c := &cobra.Command{
-		Use: "exec ADDRESS ... -- COMMAND [ARG ...]", Short: "Run a command beside replicas", Long: execHelp,
-		Args: cobra.MinimumNArgs(2), ValidArgsFunction: a.completeAddresses(engine.KindFunction),
+		Use: "exec ADDRESS ... -- COMMAND [ARG ...]", Short: "Run a command beside replicas or on machines", Long: execHelp,
+		Args: cobra.MinimumNArgs(2), ValidArgsFunction: a.completeAddresses(execKinds...),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			n := cmd.ArgsLenAtDash()
 			if n < 1 || n == len(argv) {
 				return args.Usagef("write one address or more, then --, then the command")
 			}
 			return a.withState(cmd, f, func(s *session) error {
-				objects, err := s.pick(cmd.Context(), argv[:n], engine.KindFunction)
+				objects, err := s.pick(cmd.Context(), argv[:n], execKinds...)
 				if err != nil {
 					return err
 				}
 				if len(objects) > 1 {
 					if tty || stdin {
-						return args.Usagef("%d replicas are meant, and one at most can have the terminal or standard input: name one, such as %s", len(objects), objects[0].Address)
+						return args.Usagef("%d of them are meant, and one at most can have the terminal or standard input: name one, such as %s", len(objects), objects[0].Address)
 					}
 					return s.execAll(cmd.Context(), objects, argv[n:])
 				}
 				streams := providers.Streams{In: a.in, Out: a.out, Err: a.err}
+				if objects[0].Address.Kind == engine.KindVM && a.inTTY && !stdin {
+					streams.In = nil // its end would be waited for
+				}
 				if tty {
 					if streams.Terminal, err = a.terminal(); err != nil {
 						return err
@@ -92,7 +103,7 @@ func (s *session) exec(ctx context.Context, o engine.Object, argv []string, stre
 	}
 	x, ok := providers.As[providers.Execer](p)
 	if !ok {
-		return 0, fmt.Errorf("provider %s cannot run commands beside %s", o.Provider, o.Address)
+		return 0, fmt.Errorf("provider %s cannot run commands on %s", o.Provider, o.Address)
 	}
 	return x.Exec(ctx, o, argv, streams)
 }

@@ -19,7 +19,13 @@ import (
 	"golang.org/x/term"
 )
 
-const consoleHelp = `Evaluates expressions of the language, one per line, with the flow's variables, locals,
+const consoleHelp = `With the address of a machine, connects to its serial console; ^] ends that. What is piped
+in is typed there, and what comes back is shown until nothing has come for two seconds.
+
+  flowctl console vm.node[0]
+  echo uptime | flowctl console vm.node[0]
+
+Without one, evaluates expressions of the language, one per line, with the flow's variables, locals,
 functions, and resources as the state knows them. What has not been made yet is shown as
 (known after apply). Nothing is changed. "exit" or ^D ends it.
 
@@ -28,8 +34,12 @@ functions, and resources as the state knows them. What has not been made yet is 
 func (a *app) consoleCommand() *cobra.Command {
 	var f args.Flow
 	c := &cobra.Command{
-		Use: "console", Short: "Try expressions", Args: cobra.NoArgs, Long: consoleHelp,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Use: "console [MACHINE]", Short: "Use a machine's console, or try expressions", Args: cobra.MaximumNArgs(1), Long: consoleHelp,
+		ValidArgsFunction: a.completeAddresses(engine.KindVM),
+		RunE: func(cmd *cobra.Command, argv []string) error {
+			if len(argv) > 0 {
+				return a.withState(cmd, f, func(s *session) error { return s.connect(cmd.Context(), argv[0]) })
+			}
 			s, err := a.readSpec(f, false)
 			if err != nil {
 				return err

@@ -262,7 +262,7 @@ func (c *computer) refined(s subject, prior *engine.Object, p engine.Proposal) e
 // something that it stands on cannot be there twice either.
 func (c *computer) createFirst(ch engine.Change) bool {
 	switch ch.Address.Kind {
-	case engine.KindFrontend, engine.KindScaling, engine.KindTask, engine.KindHost:
+	case engine.KindFrontend, engine.KindCluster, engine.KindScaling, engine.KindTask, engine.KindHost:
 		return false
 	}
 	if ch.Prior.Lifecycle == engine.Tainted {

@@ -35,7 +35,11 @@ func Compute(in Input) (engine.Plan, engine.Diagnostics) {
 		c.place()
 		c.changes = make([]engine.Change, 0, c.about())
 		for i := range in.Desired.Decls {
-			c.declare(&in.Desired.Decls[i])
+			if d := &in.Desired.Decls[i]; d.Address.Kind == engine.KindCluster {
+				c.cluster(d)
+			} else {
+				c.declare(d)
+			}
 		}
 		c.backends()
 		c.roll()

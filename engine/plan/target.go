@@ -4,10 +4,11 @@ import (
 	"slices"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // narrow keeps of a plan only what concerns the targets: they, what they need,
-// and the backends of replicas among them; of a plan to destroy, they and what
+// the backends of replicas and the clusters of machines among them; of a plan to destroy, they and what
 // needs them. The rest becomes a no-op that says so.
 func narrow(p *engine.Plan, targets []engine.Address, destroy bool) {
 	keep := map[engine.Address]bool{}
@@ -32,7 +33,7 @@ func narrow(p *engine.Plan, targets []engine.Address, destroy bool) {
 	}
 	for i := range p.Changes {
 		c := &p.Changes[i]
-		if keep[c.Address] || !destroy && c.Address.Kind == engine.KindBackend && backendKept(*p, *c, keep) {
+		if keep[c.Address] || !destroy && (c.Address.Kind == engine.KindBackend && backendKept(*p, *c, keep) || c.Address.Kind == engine.KindCluster && clusterKept(*p, *c, keep)) {
 			continue
 		}
 		if c.Action != engine.NoOp || len(c.Leftovers) > 0 {
@@ -76,6 +77,36 @@ func backendKept(p engine.Plan, c engine.Change, keep map[engine.Address]bool) b
 	}
 	f := p.Find(frontend)
 	return keep[frontend] || f == nil || f.Prior != nil
+}
+
+// clusterKept reports whether a cluster goes with a targeted machine: all others of
+// it are there or targeted, too.
+func clusterKept(p engine.Plan, c engine.Change, keep map[engine.Address]bool) bool {
+	is := membersOf(c.Planned)
+	for _, a := range is {
+		if m := p.Find(a); !keep[a] && (m == nil || m.Prior == nil) {
+			return false
+		}
+	}
+	was := []engine.Address(nil)
+	if c.Prior != nil {
+		was = membersOf(c.Prior.Value)
+	}
+	return slices.ContainsFunc(slices.Concat(is, was), func(a engine.Address) bool { return keep[a] })
+}
+
+// membersOf lists the machines of a cluster, those of nothing for a NilVal.
+func membersOf(v cty.Value) []engine.Address {
+	if v == cty.NilVal {
+		return nil
+	}
+	var all []engine.Address
+	for _, m := range engine.MustDecode[engine.Cluster](v).Members {
+		if a, err := engine.ParseAddress(m.Machine); err == nil {
+			all = append(all, a)
+		}
+	}
+	return all
 }
 
 // covers reports whether target names a, its group or its block.

@@ -26,8 +26,8 @@ const Name = "builtin"
 
 // Factory makes the provider.
 var Factory = providers.Factory{
-	Doc:   "Makes scaling rules and tasks. Blocks need not name it.",
-	Kinds: []engine.Kind{engine.KindScaling, engine.KindTask},
+	Doc:   "Makes scaling rules, tasks and clusters. Blocks need not name it.",
+	Kinds: []engine.Kind{engine.KindCluster, engine.KindScaling, engine.KindTask},
 	New: func(_ context.Context, s providers.Settings) (providers.Provider, error) {
 		return New(s), nil
 	},

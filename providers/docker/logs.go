@@ -92,6 +92,9 @@ func logLines(r io.Reader) iter.Seq2[providers.LogLine, error] {
 // Exec implements providers.Execer: the command runs in the replica's container,
 // with its environment, user and limits. Its program must be in the image.
 func (d *Docker) Exec(ctx context.Context, o engine.Object, argv []string, streams providers.Streams) (int, error) {
+	if o.Address.Kind != engine.KindFunction {
+		return 0, fmt.Errorf("flowctl reaches the container engine of %s, not the machine: log in there", o.Address)
+	}
 	name := d.name(o.Address, o.Gen)
 	dm, c, err := d.find(ctx, name, o.Attr("machine_id"))
 	if err != nil {

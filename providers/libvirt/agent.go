@@ -81,6 +81,9 @@ func awake(ctx context.Context, h hypervisor, domain string) error {
 // waits until it has ended. The error is that of asking, not the program's. When ctx
 // ends before the program, nobody waits for it any more, and it runs on.
 func runInGuest(ctx context.Context, h hypervisor, domain string, argv []string, input []byte) (ended, error) {
+	if input == nil {
+		input = []byte{} // null is none of the protocol
+	}
 	started, err := ask[struct{ PID int }](ctx, h, domain, "guest-exec", map[string]any{
 		"path": argv[0], "arg": argv[1:], "input-data": input, "capture-output": true,
 	})

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/flowctl/flowctl/providers"
@@ -143,6 +144,71 @@ func (h *connection) Agent(name, command string, patience time.Duration) (string
 		}
 	})
 	return answer, err
+}
+
+// consolePoll is how often a console is looked at. What it printed is here by then:
+// looking asks the daemon nothing.
+const consolePoll = 20 * time.Millisecond
+
+func (h *connection) Console(ctx context.Context, name string, keys <-chan []byte, out io.Writer) error {
+	return h.onDomain("open the console of", name, func(d *libvirt.Domain) error {
+		s, err := h.c.NewStream(libvirt.STREAM_NONBLOCK)
+		if err != nil {
+			return err
+		}
+		defer s.Free()
+		if err := d.OpenConsole("", s, 0); err != nil {
+			return err
+		}
+		defer s.Abort()
+		tick := time.NewTicker(consolePoll)
+		defer tick.Stop()
+		var typed []byte
+		for {
+			if err := show(s, out); err != nil {
+				return err
+			}
+			if typed, err = sendSome(s, typed); err != nil {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case more := <-keys:
+				typed = append(typed, more...)
+			case <-tick.C:
+			}
+		}
+	})
+}
+
+// show passes on all that a console has printed.
+func show(s *libvirt.Stream, out io.Writer) error {
+	piece := make([]byte, 4<<10)
+	for {
+		n, err := s.Recv(piece)
+		switch {
+		case errors.Is(err, io.EOF):
+			return errors.New("the console is closed: the domain has ended")
+		case err != nil || n <= 0: // nothing more for now
+			return err
+		}
+		if _, err := out.Write(piece[:n]); err != nil {
+			return err
+		}
+	}
+}
+
+// sendSome sends as much as the stream takes, and returns the rest.
+func sendSome(s *libvirt.Stream, typed []byte) ([]byte, error) {
+	for len(typed) > 0 {
+		n, err := s.Send(typed)
+		if err != nil || n <= 0 {
+			return typed, err
+		}
+		typed = typed[n:]
+	}
+	return nil, nil
 }
 
 func (h *connection) Stats() ([]stats, error) {

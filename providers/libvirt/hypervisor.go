@@ -34,6 +34,9 @@ type domains interface {
 	// Agent gives the agent in a domain's guest one command, as JSON, and returns its
 	// answer. The error wraps errSilent if nobody answered within patience.
 	Agent(name, command string, patience time.Duration) (string, error)
+	// Console passes keys to a domain's console and what that prints to out, until ctx
+	// ends, which is no error, or the domain does.
+	Console(ctx context.Context, name string, keys <-chan []byte, out io.Writer) error
 	// Stats reports on all domains, in one call.
 	Stats() ([]stats, error)
 	// Follow calls tell for everything that happens to a domain, until ctx ends.

@@ -66,6 +66,10 @@ var (
 	_ providers.Meter     = (*Libvirt)(nil)
 	_ providers.Watcher   = (*Libvirt)(nil)
 	_ providers.Suspender = (*Libvirt)(nil)
+	_ providers.Execer    = (*Libvirt)(nil)
+	_ providers.Consoler  = (*Libvirt)(nil)
+
+	_ providers.Introducer = (*Libvirt)(nil)
 )
 
 // New returns the provider. No daemon is asked anything before the first call.

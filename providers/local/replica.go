@@ -311,13 +311,10 @@ func (l *Local) Logs(ctx context.Context, o engine.Object, opts providers.LogOpt
 // Exec implements providers.Execer: the command runs beside the replica, with
 // its environment, directory and limits.
 func (l *Local) Exec(ctx context.Context, o engine.Object, argv []string, io providers.Streams) (int, error) {
-	c := l.client(o.Attr("machine_id"))
-	defer c.Close()
-	s, err := c.Get(ctx, providers.Name(o.Address, o.Gen))
+	cmd, err := l.command(ctx, o, argv)
 	if err != nil {
 		return 0, err
 	}
-	cmd := agent.Command(s, argv)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = input(io.In), io.Out, io.Err
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("run %s beside %s: %w", argv[0], o.Address, err)
@@ -330,6 +327,30 @@ func (l *Local) Exec(ctx context.Context, o engine.Object, argv []string, io pro
 		return exit.ExitCode(), nil
 	}
 	return 0, err
+}
+
+// command makes a command that runs beside a replica, or in the folder of a machine:
+// that is this computer.
+func (l *Local) command(ctx context.Context, o engine.Object, argv []string) (*osexec.Cmd, error) {
+	if o.Address.Kind != engine.KindFunction {
+		c := l.client(o.ID())
+		defer c.Close()
+		m, err := c.Machine(ctx)
+		if err != nil {
+			return nil, err
+		}
+		cmd := osexec.Command(argv[0], argv[1:]...)
+		cmd.Dir = l.dir(o.ID())
+		cmd.Env = append(os.Environ(), "HOST="+m.Host, "FLOWCTL_FLOW="+l.settings.Flow, "FLOWCTL_MACHINE="+o.Address.String())
+		return cmd, nil
+	}
+	c := l.client(o.Attr("machine_id"))
+	defer c.Close()
+	s, err := c.Get(ctx, providers.Name(o.Address, o.Gen))
+	if err != nil {
+		return nil, err
+	}
+	return agent.Command(s, argv), nil
 }
 
 // input hands a file over as it is, so that a terminal stays one.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,8 +25,9 @@ type Config struct {
 	CPU      float64         `flow:"cpu" min:"0" default:"0" doc:"Cores that each replica is said to use."`
 }
 
-// Kinds are the kinds that sim makes: all.
-var Kinds = append([]engine.Kind{engine.KindBackend, engine.KindDelivery}, engine.BlockKinds...)
+// Kinds are the kinds that sim makes: all, but for clusters, which nobody makes.
+var Kinds = append([]engine.Kind{engine.KindBackend, engine.KindDelivery},
+	slices.DeleteFunc(slices.Clone(engine.BlockKinds), func(k engine.Kind) bool { return k == engine.KindCluster })...)
 
 // Factory makes sim providers whose world lies in a log in their folder.
 var Factory = providers.Factory{
@@ -65,6 +67,8 @@ var (
 	_ providers.Closer    = (*Sim)(nil)
 	_ providers.Cleaner   = (*Sim)(nil)
 	_ providers.Shifter   = (*Sim)(nil)
+
+	_ providers.Introducer = (*Sim)(nil)
 )
 
 // New returns a provider over w.
@@ -246,6 +250,26 @@ func (s *Sim) Exec(ctx context.Context, o engine.Object, argv []string, _ provid
 		return 0, err
 	}
 	return 0, s.world.order(strings.Join(argv, " "), o, "")
+}
+
+// Greet implements providers.Introducer: keys follow from what the machine is.
+func (s *Sim) Greet(ctx context.Context, o engine.Object, cluster, user string, _ bool) (providers.Greeting, error) {
+	if err := s.call(ctx, "greet", o.Address); err != nil {
+		return providers.Greeting{}, err
+	}
+	if err := s.Probe(ctx, o); err != nil {
+		return providers.Greeting{}, err
+	}
+	id := idOf(o.Key())
+	return providers.Greeting{Key: "ssh-sim " + user + "@" + id, HostKeys: []string{"ssh-sim " + id}, Knows: s.world.Knows(o.Key(), cluster)}, nil
+}
+
+// Introduce implements providers.Introducer.
+func (s *Sim) Introduce(ctx context.Context, o engine.Object, cluster, _ string, r providers.Roster) error {
+	if err := s.call(ctx, "introduce", o.Address); err != nil {
+		return err
+	}
+	return s.world.introduce(o.Key(), cluster, r)
 }
 
 // Refine implements providers.Refiner: what a resource will be called is known.

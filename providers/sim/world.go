@@ -27,13 +27,14 @@ type World struct {
 	log    *os.File              // nil until something is written
 	calls  []Event
 	watch  func(Event, map[engine.Key]engine.Object)
-	shares map[engine.Key]int // of backends that do not get requests like the others
+	shares map[engine.Key]int                         // of backends that do not get requests like the others
+	knows  map[engine.Key]map[string]providers.Roster // what machines know, by cluster
 	counts func(backend, replica engine.Object, share int) providers.Tally
 }
 
 // Event is one change of the world.
 type Event struct {
-	Op        string // "create", "update", "delete", "suspend", "resume", "restart", a signal or a command
+	Op        string // "create", "update", "delete", "suspend", "resume", "restart", "introduce", a signal or a command
 	Key       engine.Key
 	Operation string
 	Shares    map[engine.Key]int // as they are now, of backends that do not get requests like the others
@@ -41,17 +42,18 @@ type Event struct {
 
 // NewWorld returns an empty world in memory.
 func NewWorld() *World {
-	return &World{things: map[engine.Key]engine.Object{}, broken: map[engine.Key]string{}, on: map[string]int{}, shares: map[engine.Key]int{}}
+	return &World{things: map[engine.Key]engine.Object{}, broken: map[engine.Key]string{}, on: map[string]int{}, shares: map[engine.Key]int{}, knows: map[engine.Key]map[string]providers.Roster{}}
 }
 
 // record is one line of a world's log.
 type record struct {
-	Address   engine.Address  `json:"address"`
-	Gen       int             `json:"gen"`
-	Operation string          `json:"operation,omitempty"`
-	Value     json.RawMessage `json:"value,omitempty"`  // what it is now; missing if it is gone
-	Broken    string          `json:"broken,omitempty"` // why it does not work
-	Share     *int            `json:"share,omitempty"`  // of a backend that does not get requests like the others
+	Address   engine.Address              `json:"address"`
+	Gen       int                         `json:"gen"`
+	Operation string                      `json:"operation,omitempty"`
+	Value     json.RawMessage             `json:"value,omitempty"`  // what it is now; missing if it is gone
+	Broken    string                      `json:"broken,omitempty"` // why it does not work
+	Share     *int                        `json:"share,omitempty"`  // of a backend that does not get requests like the others
+	Knows     map[string]providers.Roster `json:"knows,omitempty"`  // of a machine: its clusters
 }
 
 // OpenWorld returns the world that a log in dir tells of, and goes on writing
@@ -120,6 +122,9 @@ func (w *World) replay(r io.Reader) (good int64, err error) {
 			if delete(w.shares, k); rec.Share != nil {
 				w.shares[k] = *rec.Share
 			}
+			if delete(w.knows, k); rec.Knows != nil {
+				w.knows[k] = rec.Knows
+			}
 		}
 		good += int64(len(line))
 	}
@@ -136,7 +141,7 @@ func (w *World) write(k engine.Key) error {
 			return err
 		}
 	}
-	rec := record{Address: k.Address, Gen: k.Gen, Broken: w.broken[k]}
+	rec := record{Address: k.Address, Gen: k.Gen, Broken: w.broken[k], Knows: w.knows[k]}
 	if share, ok := w.shares[k]; ok {
 		rec.Share = &share
 	}
@@ -182,6 +187,7 @@ func (w *World) forget(k engine.Key) {
 	delete(w.things, k)
 	delete(w.broken, k)
 	delete(w.shares, k)
+	delete(w.knows, k)
 }
 
 // there reports whether a thing with that id exists.
@@ -238,6 +244,29 @@ func (w *World) order(op string, o engine.Object, why string) error {
 		w.broken[o.Key()] = why
 	}
 	return w.changed(Event{Op: op, Key: o.Key(), Operation: o.Operation})
+}
+
+// introduce makes what a machine knows of a cluster what a roster says.
+func (w *World) introduce(k engine.Key, cluster string, r providers.Roster) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.things[k]; !ok {
+		return fmt.Errorf("introduce %s: it is not there", k.Address)
+	}
+	if w.knows[k] == nil {
+		w.knows[k] = map[string]providers.Roster{}
+	}
+	if w.knows[k][cluster] = r; r.Equal(providers.Roster{}) {
+		delete(w.knows[k], cluster)
+	}
+	return w.changed(Event{Op: "introduce", Key: k})
+}
+
+// Knows returns what a machine knows of a cluster.
+func (w *World) Knows(k engine.Key, cluster string) providers.Roster {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.knows[k][cluster]
 }
 
 // remove deletes a thing that nothing stands on any more.
