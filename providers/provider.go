@@ -186,6 +186,7 @@ type Introducer interface {
 
 // Greeting is what a machine says of itself.
 type Greeting struct {
+	Hostname string   // what it calls itself
 	Key      string   // of its user, as in authorized_keys: type, key; "" if there is none
 	HostKeys []string // of its ssh server, likewise
 	Knows    Roster

@@ -2,10 +2,13 @@ package providers
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,10 +23,27 @@ type Settings struct {
 	Name    string    // "local", or "libvirt.east" with an alias
 	Flow    string    // labels everything that is made
 	Dir     string    // a folder of the provider's own, for this flow; not made yet
+	Host    string    // the computer on which the flow's state was made; this one, if Home is ""
+	Home    string    // the flow's folder then; "" if it is where it was
 	SpecDir string    // where relative paths of the spec start
 	Config  cty.Value // of the factory's schema
 	Exe     string    // the flowctl program, for providers that start parts of it
 	Log     *slog.Logger
+}
+
+// Mark tells the things of a flow apart from those of another of this name, whose
+// state is elsewhere: by where the state was made.
+func (s Settings) Mark() string {
+	host, dir := s.Host, Dir(s.Home, s.Name)
+	if s.Home == "" {
+		host, _ = os.Hostname()
+		dir = s.Dir
+	}
+	h := sha256.New()
+	for _, p := range []string{host, dir} {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // Factory makes a provider.

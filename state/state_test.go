@@ -415,3 +415,23 @@ func TestAClosedStateRefusesWrites(t *testing.T) {
 		t.Errorf("closing again: %v", err)
 	}
 }
+
+// Where a state was made stays what it was when its folder moves.
+func TestAStateKnowsWhereItWasMade(t *testing.T) {
+	was := filepath.Join(t.TempDir(), "was")
+	s := open(t, was)
+	made := s.Origin()
+	if host, err := os.Hostname(); err != nil || made.Dir != was || made.Host != host {
+		t.Errorf("it was made at %+v (%v)", made, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	is := filepath.Join(t.TempDir(), "is")
+	if err := os.Rename(was, is); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, is).Origin(); got != made {
+		t.Errorf("moved, it was made at %+v, not %+v", got, made)
+	}
+}

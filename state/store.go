@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -21,14 +22,15 @@ const File = "state.db"
 // Store is the state of one flow in a SQLite file. It is safe for concurrent
 // use, by several processes, too.
 type Store struct {
-	path  string
-	write *sql.DB // one connection
-	read  *sql.DB
-	queue chan *request
-	quit  chan struct{} // closed to end the writer
-	done  chan struct{} // closed when it has ended
-	once  sync.Once
-	stmts statements
+	path   string
+	origin Origin
+	write  *sql.DB // one connection
+	read   *sql.DB
+	queue  chan *request
+	quit   chan struct{} // closed to end the writer
+	done   chan struct{} // closed when it has ended
+	once   sync.Once
+	stmts  statements
 }
 
 // Open opens the state in a folder, and makes both when they are missing.
@@ -135,7 +137,42 @@ func (s *Store) prepare(ctx context.Context, create bool) error {
 			return s.wrap("make the state", err)
 		}
 	}
+	if err := s.settle(ctx); err != nil {
+		return s.wrap("read the state", err)
+	}
 	return s.stmts.prepare(ctx, s.write)
+}
+
+// Origin is where a state was made: providers mark with it what is the flow's. It
+// stays the same when the computer gets another name, or the folder another place.
+type Origin struct{ Host, Dir string }
+
+// Origin returns where the state was made.
+func (s *Store) Origin() Origin { return s.origin }
+
+// settle reads where the state was made. One from before that was recorded, or one
+// that is new, is from here.
+func (s *Store) settle(ctx context.Context) error {
+	host, _ := os.Hostname()
+	here := Origin{host, filepath.Dir(s.path)}
+	var value string
+	err := s.read.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = 'origin'").Scan(&value)
+	if errors.Is(err, sql.ErrNoRows) {
+		s.origin = here
+		text, err := json.Marshal(here)
+		if err != nil {
+			return err
+		}
+		_, _ = s.write.ExecContext(ctx, "INSERT OR IGNORE INTO meta VALUES ('origin', ?)", string(text)) // who may only read is told the same
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal([]byte(value), &s.origin); err != nil {
+		return fmt.Errorf("%w: origin %q", ErrDamaged, value)
+	}
+	return nil
 }
 
 // Close waits for writes under way and closes the file.

@@ -87,6 +87,15 @@ func (c clusters) gather(ctx context.Context, cluster string, v engine.Cluster, 
 // there reports whether the machine exists.
 func (m member) there() bool { return m.object.ID() != "" && m.object.ID() == m.ID }
 
+// names are the machine's name in the cluster, and what it calls itself, which has
+// more in it: the number of its generation.
+func (m member) names() []string {
+	if own := m.greeting.Hostname; own != "" && own != m.Name {
+		return []string{m.Name, own}
+	}
+	return []string{m.Name}
+}
+
 // mark is a cluster's name in its machines.
 func mark(cluster engine.Address) string { return providers.Name(cluster, 1) }
 
@@ -126,14 +135,14 @@ func roster(v engine.Cluster, all []member) providers.Roster {
 	for _, m := range all {
 		r.Members = append(r.Members, fmt.Sprintf("%s %s %s", m.Role, m.Name, m.Address))
 		if v.HostsFile {
-			r.Hosts = append(r.Hosts, m.Address+" "+m.Name)
+			r.Hosts = append(r.Hosts, m.Address+" "+strings.Join(m.names(), " "))
 		}
 		if !v.SSHMesh {
 			continue
 		}
 		r.Authorized = append(r.Authorized, fmt.Sprintf("%s %s@%s", m.greeting.Key, v.User, m.Name))
 		for _, key := range m.greeting.HostKeys {
-			r.Known = append(r.Known, fmt.Sprintf("%s,%s %s", m.Name, m.Address, key))
+			r.Known = append(r.Known, fmt.Sprintf("%s,%s %s", strings.Join(m.names(), ","), m.Address, key))
 		}
 	}
 	return r

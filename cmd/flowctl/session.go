@@ -158,9 +158,12 @@ func (s *session) open(ctx context.Context, create bool) error {
 
 // providers sets up the flow's providers.
 func (s *session) providers(settings []engine.Setting) *providers.Set {
-	return providers.NewSet(factories, providers.Settings{
-		Flow: s.name, Dir: s.dir, SpecDir: s.bundle.Dir, Exe: s.app.exe, Log: s.log,
-	}, settings, s.app.wrapProvider)
+	base := providers.Settings{Flow: s.name, Dir: s.dir, SpecDir: s.bundle.Dir, Exe: s.app.exe, Log: s.log}
+	if s.store != nil {
+		origin := s.store.Origin()
+		base.Host, base.Home = origin.Host, origin.Dir
+	}
+	return providers.NewSet(factories, base, settings, s.app.wrapProvider)
 }
 
 // close lets go of everything.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"sync"
 
@@ -125,11 +124,8 @@ func (d *Docker) labels(r providers.Ref, machine string) map[string]string {
 	}
 }
 
-// state tells the states of flows apart that have the same name: by where they are.
-func (d *Docker) state() string {
-	host, _ := os.Hostname()
-	return short(hashOf(host, d.settings.Dir))
-}
+// state tells the states of flows apart that have the same name.
+func (d *Docker) state() string { return short(d.settings.Mark()) }
 
 // labelled picks what carries the flow's label and others.
 func (d *Docker) labelled(more ...string) filters.Args {

@@ -63,6 +63,9 @@ func ask[T any](ctx context.Context, h hypervisor, domain, command string, argum
 func awake(ctx context.Context, h hypervisor, domain string) error {
 	for p := (pause{10 * time.Millisecond, 500 * time.Millisecond}); ; {
 		_, err := ask[struct{}](ctx, h, domain, "guest-ping", nil)
+		if err != nil && ctx.Err() != nil {
+			return fmt.Errorf("domain %s: %w: %w", domain, errSilent, context.Cause(ctx))
+		}
 		if err == nil || !errors.Is(err, errSilent) {
 			return err
 		}

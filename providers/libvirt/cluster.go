@@ -33,6 +33,8 @@ func (l *Libvirt) Greet(ctx context.Context, o engine.Object, cluster, user stri
 	for line := range strings.Lines(text) {
 		word, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		switch word {
+		case "hostname":
+			g.Hostname = rest
 		case "key":
 			g.Key = rest
 		case "host":

@@ -95,6 +95,7 @@ if [ "$act" = introduce ]; then
 		rm -f "$members"
 	fi
 else
+	echo "hostname $(hostname)"
 	keys
 	for f in $files; do section "${f%%:*}" "${f#*:}"; done
 	if [ -e "$members" ]; then sed 's/^/member /' "$members"; fi

@@ -139,11 +139,8 @@ func (l *Libvirt) name(a engine.Address, gen int) string {
 	return l.settings.Flow + "." + providers.Name(a, gen)
 }
 
-// state tells the states of flows apart that have the same name: by where they are.
-func (l *Libvirt) state() string {
-	host, _ := os.Hostname()
-	return short(host, l.settings.Dir)
-}
+// state tells the states of flows apart that have the same name.
+func (l *Libvirt) state() string { return l.settings.Mark()[:12] }
 
 // path resolves a path of the spec.
 func (l *Libvirt) path(p string) string {

@@ -73,7 +73,7 @@ func (l *Libvirt) applyNetwork(ctx context.Context, r providers.Ref, want engine
 	if err != nil {
 		return want, false, err
 	}
-	if prior == nil && !strings.Contains(text, l.networkID(r)) {
+	if !strings.Contains(text, l.networkID(r)) {
 		return want, false, taken("network", name, tag{})
 	}
 	if err := h.StartNetwork(name); err != nil && prior != nil { // machines may be on it
@@ -181,23 +181,25 @@ func (l *Libvirt) readNetwork(_ context.Context, r providers.Ref, known engine.N
 		return known, providers.Status{}, err
 	}
 	text, err := h.Network(l.name(r.Address, r.Gen))
-	if errors.Is(err, providers.ErrNotFound) || err == nil && known.ID == "" && !strings.Contains(text, l.networkID(r)) {
+	switch {
+	case errors.Is(err, providers.ErrNotFound):
 		return known, providers.Status{Presence: engine.Gone, Why: "libvirt does not have it"}, nil
-	}
-	if err != nil {
+	case err != nil:
 		return known, providers.Status{}, err
+	case !strings.Contains(text, l.networkID(r)):
+		return known, providers.Status{Presence: engine.Gone, Why: "what libvirt has of that name is somebody else's"}, nil
 	}
 	return known, providers.Status{}, fillNetwork(text, &known)
 }
 
-func (l *Libvirt) removeNetwork(_ context.Context, r providers.Ref, known engine.Network) error {
+func (l *Libvirt) removeNetwork(_ context.Context, r providers.Ref, _ engine.Network) error {
 	h, err := l.hypervisor()
 	if err != nil {
 		return err
 	}
 	name := l.name(r.Address, r.Gen)
 	text, err := h.Network(name)
-	if err == nil && known.ID == "" && !strings.Contains(text, l.networkID(r)) {
+	if err == nil && !strings.Contains(text, l.networkID(r)) {
 		return nil // it is somebody else's
 	}
 	if err == nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -227,6 +228,64 @@ func TestSomebodyElsesNetworkIsLeftAlone(t *testing.T) {
 	}
 	if _, err := h.Network(name); err != nil {
 		t.Errorf("it is gone: %v", err)
+	}
+}
+
+// A network that somebody else has made in place of a recorded one is not taken for it.
+func TestANetworkInPlaceOfOursIsNotOurs(t *testing.T) {
+	l := simulated(t)
+	h, err := l.hypervisor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := engine.Addr(engine.KindNetwork, "lan")
+	call := providers.Call{Operation: "r1-s1", Address: a, Gen: 1, Want: want(engine.KindNetwork, engine.Network{Mode: "nat"})}
+	o, err := l.Apply(t.Context(), call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	presence(t, l, o, engine.Present, "")
+	name := l.name(a, 1)
+	if err := h.RemoveNetwork(name); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.MakeNetwork("<network><name>" + name + "</name><ip address='10.4.0.1' prefix='24'/></network>"); err != nil {
+		t.Fatal(err)
+	}
+	defer h.RemoveNetwork(name)
+	presence(t, l, o, engine.Gone, "somebody else's")
+	if err := l.Delete(t.Context(), o, "r1-s2"); err != nil {
+		t.Error(err)
+	}
+	if _, err := h.Network(name); err != nil {
+		t.Errorf("it is gone: %v", err)
+	}
+	call.Prior = &o
+	if _, err := l.Apply(t.Context(), call); err == nil || !strings.Contains(err.Error(), "nobody's that flowctl knows of") {
+		t.Errorf("apply: %v", err)
+	}
+}
+
+// What was made stays the flow's when its folder, or the computer, gets another name.
+func TestMachinesStayTheFlowsElsewhere(t *testing.T) {
+	l := simulated(t)
+	call := providers.Call{Operation: "r1-s1", Address: machine(0), Gen: 1, Want: want(engine.KindVM, engine.VM{CPUs: 1, Memory: engine.MiB})}
+	o, err := l.Apply(t.Context(), call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nothingLeft(t, l)
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := l.settings
+	moved.Host, moved.Home, moved.Dir = host, filepath.Dir(l.settings.Dir), filepath.Join(t.TempDir(), Name)
+	for host, there := range map[string]engine.Presence{host: engine.Present, "another": engine.Gone} {
+		moved.Host = host
+		other := New(moved)
+		presence(t, other, o, there, "")
+		other.Close()
 	}
 }
 
