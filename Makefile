@@ -60,7 +60,7 @@ energy:
 # minutes, so that make test goes without.
 .PHONY: with-libvirt
 with-libvirt:
-	CGO_ENABLED=1 hack/lab -machines $(GO) test -count=1 -tags libvirt_dlopen -timeout 1h -run TestLibvirt ./cmd/flowctl
+	CGO_ENABLED=1 hack/lab -machines $(GO) test -count=1 -tags libvirt_dlopen -parallel 1 -timeout 1h -run TestLibvirt ./cmd/flowctl
 
 lab:
 	hack/lab $(or $(CMD),bash)

@@ -279,6 +279,10 @@ func TestConsoleTailsAreReadable(t *testing.T) {
 	if got := readable([]byte("\x1b[2Jboot\r\n\n\x1b[1;31mpanic\x1b[0m\n")); got != "  boot\n  panic" {
 		t.Errorf("%q", got)
 	}
+	raw := "no file system on /dev/vda\n[ 8.1] Kernel panic - not syncing: Attempted to kill init!\n" + strings.Repeat("[ 8.2]  ? handle_mm_fault\n", 40)
+	if got, want := readable([]byte(raw)), "  no file system on /dev/vda\n  [ 8.1] Kernel panic - not syncing: Attempted to kill init!"; got != want {
+		t.Errorf("of a panic it shows %q, want %q", got, want)
+	}
 }
 
 func TestSizeNeedsANewMachine(t *testing.T) {

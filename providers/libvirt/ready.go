@@ -76,8 +76,13 @@ func (l *Libvirt) dead(h hypervisor, name string, err error) error {
 	return providers.Permanent(fmt.Errorf("%w. The last that its console shows:\n%s", err, tail))
 }
 
-// consoleLines and consoleBytes bound the part of a console that errors show.
-const consoleLines, consoleBytes = 15, 4 << 10
+// consoleLines and consoleBytes bound the part of a console that errors show, and
+// that is looked through for it.
+const consoleLines, consoleBytes = 15, 16 << 10
+
+// panicSign is what a kernel says as it gives up. What comes after it is where in the
+// kernel that was; the reason stands before it.
+const panicSign = "Kernel panic"
 
 var escapes = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]|\x1b[c>=]|[\x00-\x08\x0b-\x1f]`)
 
@@ -98,6 +103,12 @@ func readable(raw []byte) string {
 	for line := range strings.Lines(clean) {
 		if line = strings.TrimRight(line, " \n"); line != "" {
 			lines = append(lines, "  "+line)
+		}
+	}
+	for i, line := range lines {
+		if strings.Contains(line, panicSign) {
+			lines = lines[:i+1]
+			break
 		}
 	}
 	return strings.Join(lines[max(0, len(lines)-consoleLines):], "\n")
