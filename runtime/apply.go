@@ -174,13 +174,14 @@ func (f *Flow) run(ctx, hard context.Context, l *state.Lease, p Planned, o Optio
 	if o.Begin != nil {
 		o.Begin(info.ID, steps)
 	}
+	observe, ended := f.watched(info, o.Observe)
 	backoff := f.Backoff
 	if backoff == (exec.Backoff{}) {
 		backoff = exec.DefaultBackoff
 	}
 	x := exec.Executor{
 		Runner: runner, Journal: f.Journal(l), Limits: o.Limits, Backoff: backoff,
-		Retryable: providers.Retryable, Observe: o.Observe, Now: f.Now, Rand: f.Rand,
+		Retryable: providers.Retryable, Observe: observe, Now: f.Now, Rand: f.Rand,
 	}
 	report, err := x.Run(ctx, hard, info.ID, steps)
 	out.Report, out.Steps = report, steps
@@ -194,9 +195,24 @@ func (f *Flow) run(ctx, hard context.Context, l *state.Lease, p Planned, o Optio
 		info.Status = engine.RunSucceeded
 	}
 	out.Run = info
+	ended(info)
 	end, cancel := context.WithTimeout(context.WithoutCancel(hard), 10*time.Second)
 	defer cancel()
 	return errors.Join(err, f.Store.EndRun(end, l, info))
+}
+
+// watched is who is told of a run's events, and of its end.
+func (f *Flow) watched(info engine.RunInfo, observe func(engine.Event)) (func(engine.Event), func(engine.RunInfo)) {
+	if f.Trace == nil {
+		return observe, func(engine.RunInfo) {}
+	}
+	event, end := f.Trace(info)
+	return func(e engine.Event) {
+		event(e)
+		if observe != nil {
+			observe(e)
+		}
+	}, end
 }
 
 // count is the number of steps that do something.

@@ -42,6 +42,9 @@ type Flow struct {
 	// Journal returns the journal for a lease; it is the store's, or a
 	// decorated one.
 	Journal func(*state.Lease) exec.Journal
+	// Trace is told that a run begins, and returns who is told of its events and of
+	// its end; nil for nobody.
+	Trace func(engine.RunInfo) (event func(engine.Event), end func(engine.RunInfo))
 }
 
 // Request says what is to be planned.

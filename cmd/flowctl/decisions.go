@@ -29,7 +29,7 @@ func (a *app) decisionsCommand() *cobra.Command {
 						}
 						return
 					}
-					fmt.Fprint(a.out, view.Decisions(list, a.outStyle()))
+					fmt.Fprint(a.out, view.Decisions(list, a.now(), a.outStyle()))
 				}
 				last, err := s.decisions(cmd.Context(), path(argv), time.Time{}, limit, all)
 				if err != nil {
@@ -134,7 +134,7 @@ func (a *app) explainCommand() *cobra.Command {
 	var at string
 	c := &cobra.Command{
 		Use: "explain NAME", Short: "Explain one decision of a scaling block", Args: cobra.ExactArgs(1),
-		Long: "Shows the newest decision of a scaling block, or the one at some time: what each metric\nwas and asked for, who changed the size on the way and until when, and the run that\ncarried it out.\n\n  flowctl explain web\n  flowctl explain web -at=14:03:10",
+		Long: "Shows the newest decision of a scaling block, or the one at some time: what each metric\nwas and asked for, what changed the number on the way and until when, and the run that\ncarried it out.\n\n  flowctl explain web\n  flowctl explain web -at=14:03:10",
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			return a.withState(cmd, f, func(s *session) error {
 				until, err := args.Instant(at, a.now())
@@ -155,7 +155,11 @@ func (a *app) explainCommand() *cobra.Command {
 					a.writeJSON(list[0])
 					return nil
 				}
-				fmt.Fprint(a.out, view.Explain(list[0], a.outStyle()))
+				e := view.Explained{Decision: list[0], Now: a.now()}
+				if run, err := s.store.Run(cmd.Context(), list[0].Run); err == nil {
+					e.Run = &run
+				}
+				fmt.Fprint(a.out, view.Explain(e, a.outStyle()))
 				return nil
 			})
 		},

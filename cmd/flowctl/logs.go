@@ -22,7 +22,7 @@ func (a *app) logsCommand() *cobra.Command {
 	var since time.Duration
 	c := &cobra.Command{
 		Use: "logs ADDRESS ...", Short: "Show what replicas print",
-		Long: "Shows the logs of replicas, or of all replicas of a function. With -f, it goes on with\nnew lines, with those of replicas that come, and of those that take the place of others.\n\n  flowctl logs -f function.web\n  flowctl logs -tail=20 function.web[0] function.api[1]",
+		Long: "Shows the logs of replicas, or of all replicas of a function. With -f, it goes on with\nnew lines, with those of replicas that come, and of those that take the place of others.\n\n  flowctl logs -f web\n  flowctl logs -tail=20 function.web[0] function.api[1]",
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeAddresses(engine.KindFunction),
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			f.Path = spec
@@ -47,11 +47,11 @@ func (a *app) logsCommand() *cobra.Command {
 // pick finds the recorded objects that addresses name: instances, or all of a
 // group.
 func (s *session) pick(ctx context.Context, texts []string, kinds ...engine.Kind) ([]engine.Object, error) {
-	wanted, err := args.Addresses(texts)
+	snap, err := s.store.Snapshot(ctx)
 	if err != nil {
 		return nil, err
 	}
-	snap, err := s.store.Snapshot(ctx)
+	wanted, err := addresses(texts, snap.Objects, kinds)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (s *session) pick(ctx context.Context, texts []string, kinds ...engine.Kind
 	for _, w := range wanted {
 		n := len(picked)
 		for _, o := range snap.Objects {
-			if o.Kept.IsZero() && (o.Address == w || o.Address.Group() == w || o.Address.Block() == w) {
+			if o.Kept.IsZero() && within(o.Address, w) {
 				picked = append(picked, o)
 			}
 		}
@@ -77,6 +77,35 @@ func (s *session) pick(ctx context.Context, texts []string, kinds ...engine.Kind
 		}
 	}
 	return picked, nil
+}
+
+// within reports whether an address is another, or in its group or block.
+func within(a, of engine.Address) bool { return a == of || a.Group() == of || a.Block() == of }
+
+// addresses parses what was given as addresses. A bare name stands for what has it,
+// if that is one thing of the kinds that are taken.
+func addresses(texts []string, objects []engine.Object, kinds []engine.Kind) ([]engine.Address, error) {
+	full := slices.Clone(texts)
+	for i, text := range texts {
+		if bare, _, _ := strings.Cut(text, "["); strings.Contains(bare, ".") {
+			continue
+		}
+		var meant []engine.Address
+		for _, k := range kinds {
+			a, err := engine.ParseAddress(string(k) + "." + text)
+			if err == nil && slices.ContainsFunc(objects, func(o engine.Object) bool { return within(o.Address, a) }) {
+				meant = append(meant, a)
+			}
+		}
+		switch len(meant) {
+		case 0: // the error below says how addresses look
+		case 1:
+			full[i] = meant[0].String()
+		default:
+			return nil, args.Usagef("%q is the name of %s: write which", text, engine.List(meant))
+		}
+	}
+	return args.Addresses(full)
 }
 
 // missing is the error for an address of nothing, with the nearest one.

@@ -49,16 +49,12 @@ func (a *app) orderCommand(action engine.Action, short, long string) *cobra.Comm
 		Use: action.String() + " ADDRESS ...", Short: short, Long: long,
 		Args: cobra.MinimumNArgs(1), ValidArgsFunction: a.completeAddresses(kinds...),
 		RunE: func(cmd *cobra.Command, argv []string) error {
-			targets, err := args.Addresses(argv)
-			if err != nil {
-				return err
-			}
 			s, err := a.locate(f)
 			if err != nil {
 				return err
 			}
 			defer s.close()
-			r := runtime.OrderRequest{Action: action, Targets: targets}
+			r := runtime.OrderRequest{Action: action}
 			if action == engine.Restart {
 				r.Desired = s.policies()
 			}
@@ -73,10 +69,18 @@ func (a *app) orderCommand(action engine.Action, short, long string) *cobra.Comm
 	f.Register(c.Flags(), action == engine.Restart)
 	p.RegisterPace(c.Flags())
 	o.RegisterRun(c.Flags())
+	c.Flags().BoolVar(&o.AutoApprove, "auto-approve", false, "for scripts that give it to every command; this one never asks")
 	return c
 }
 
 func (s *session) order(ctx context.Context, r runtime.OrderRequest, argv []string, kinds []engine.Kind) (runtime.Planned, engine.Diagnostics, error) {
+	snap, err := s.store.Snapshot(ctx)
+	if err != nil {
+		return runtime.Planned{}, nil, err
+	}
+	if r.Targets, err = addresses(argv, snap.Objects, kinds); err != nil {
+		return runtime.Planned{}, nil, err
+	}
 	if _, err := s.pick(ctx, argv, kinds...); err != nil {
 		return runtime.Planned{}, nil, err
 	}

@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"http": httpCommand, "kill9": killCommand, "until": untilCommand, "sed": sedCommand,
-			"noproc": noprocCommand, "jsonpath": jsonCommand, "port": portCommand, "hold": holdCommand,
+			"noproc": noprocCommand, "jsonpath": jsonCommand, "port": portCommand, "hold": holdCommand, "otlp": otlpCommand, "spans": spansCommand,
 		},
 	})
 }

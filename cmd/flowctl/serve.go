@@ -39,7 +39,9 @@ func (a *app) serveCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			f.Path = path(argv)
 			if dir != "" { // in the background
-				err := a.serveIn(cmd.Context(), &session{app: a, name: filepath.Base(dir), args: args.Flow{StateDir: filepath.Dir(dir)}}, listen)
+				s := &session{app: a, name: filepath.Base(dir), args: args.Flow{StateDir: filepath.Dir(dir)}}
+				defer s.close()
+				err := a.serveIn(cmd.Context(), s, listen)
 				daemon.Ready(err)
 				return err
 			}
@@ -52,7 +54,7 @@ func (a *app) serveCommand() *cobra.Command {
 			case unit:
 				return a.printUnit(s, listen)
 			case stop:
-				return s.stopController(cmd.Context())
+				return s.stopServing(cmd.Context())
 			default:
 				return a.serveIn(cmd.Context(), s, listen)
 			}
@@ -72,7 +74,7 @@ const leadPoll = time.Second
 
 // serveIn is the controller of a flow, until it is told to end.
 func (a *app) serveIn(ctx context.Context, s *session, listen string) error {
-	s.log = a.daemonLog()
+	s.log, s.background = a.daemonLog(), true
 	if err := s.open(ctx, false); err != nil {
 		return err
 	}
@@ -152,7 +154,7 @@ func (s *session) reload(source *switched, bundle []byte) (engine.Desired, error
 
 // answer serves the API on the folder's socket, and over TCP if that is wanted.
 func (s *session) answer(c *control.Controller, listen string) (stop func(), err error) {
-	handler := api.Handler(api.Source{Flow: s.name, Status: c.Status, Usage: c.Collector.Usage, Decisions: s.store.Decisions}, s.app.now)
+	handler := api.Handler(api.Source{Flow: s.name, Status: c.Status, Usage: c.Collector.Usage, Decisions: s.store.Decisions, Samples: s.store.Samples}, s.app.now)
 	private, err := daemon.Listen(s.controllerDir())
 	if err != nil {
 		return nil, err
@@ -251,6 +253,20 @@ func (s *session) stopController(ctx context.Context) error {
 	}
 	defer release()
 	return os.RemoveAll(dir)
+}
+
+// stopServing ends the controller in the background, and says what it did.
+func (s *session) stopServing(ctx context.Context) error {
+	p, err := daemon.Find(s.controllerDir())
+	if stopped := s.stopController(ctx); stopped != nil {
+		return stopped
+	}
+	if err != nil {
+		fmt.Fprintf(s.app.out, "No controller of %s runs in the background.\n", s.name)
+		return nil
+	}
+	fmt.Fprintf(s.app.out, "The controller of %s (process %d) has ended: the sizes stay as they are until an apply, or flowctl serve, starts one.\n", s.name, p.PID)
+	return nil
 }
 
 func (a *app) printUnit(s *session, listen string) error {

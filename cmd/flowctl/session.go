@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/flowctl/flowctl/cmd/flowctl/args"
 	"github.com/flowctl/flowctl/cmd/flowctl/view"
@@ -17,6 +18,7 @@ import (
 	"github.com/flowctl/flowctl/engine/exec"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/flowctl/flowctl/runtime"
+	"github.com/flowctl/flowctl/runtime/telemetry"
 	"github.com/flowctl/flowctl/spec"
 	"github.com/flowctl/flowctl/state"
 )
@@ -31,6 +33,7 @@ type session struct {
 	sources *view.Sources
 
 	keepHistory bool // after a destroy
+	background  bool // a process of its own, that belongs to no other's trace
 
 	name  string // of the flow
 	dir   string // its folder beneath the state's
@@ -38,6 +41,8 @@ type session struct {
 	set   *providers.Set
 	flow  *runtime.Flow
 	log   *slog.Logger
+
+	tracer *telemetry.Tracer // nil if nobody asks for traces
 }
 
 // stateDir is the name of the folder beside the spec that holds the states of
@@ -147,6 +152,9 @@ func (s *session) open(ctx context.Context, create bool) error {
 			return j
 		},
 	}
+	if err := s.trace(ctx); err != nil {
+		return err
+	}
 	if s.store != nil {
 		s.flow.Store = s.store
 		if s.app.wrapStore != nil {
@@ -155,6 +163,24 @@ func (s *session) open(ctx context.Context, create bool) error {
 	}
 	return nil
 }
+
+// trace lets runs be traced if the environment asks for it.
+func (s *session) trace(ctx context.Context) (err error) {
+	wanted, why := telemetry.Wanted(s.app.getenv)
+	if why != "" {
+		s.log.Warn("runs are not traced", "err", why)
+	}
+	if !wanted {
+		return nil
+	}
+	if s.tracer, err = telemetry.Start(ctx, telemetry.Options{Flow: s.name, Version: version(), Getenv: s.app.getenv, Log: s.log, Parent: !s.background}); err == nil {
+		s.flow.Trace = s.tracer.Run
+	}
+	return err
+}
+
+// lastSpans is how long the last spans may take to be sent.
+const lastSpans = 5 * time.Second
 
 // providers sets up the flow's providers.
 func (s *session) providers(settings []engine.Setting) *providers.Set {
@@ -168,6 +194,14 @@ func (s *session) providers(settings []engine.Setting) *providers.Set {
 
 // close lets go of everything.
 func (s *session) close() {
+	if s.tracer != nil {
+		end, cancel := context.WithTimeout(context.Background(), lastSpans)
+		defer cancel()
+		if err := s.tracer.Stop(end); err != nil {
+			s.log.Warn("the last traces could not be sent", "err", err)
+		}
+		s.tracer = nil
+	}
 	if s.set != nil {
 		s.set.Close()
 	}
@@ -180,7 +214,7 @@ func (s *session) close() {
 // needState fails for commands that need a flow that was applied.
 func (s *session) needState() error {
 	if s.store == nil {
-		return fmt.Errorf("the flow %q has not been applied: there is no state in %s", s.name, s.dir)
+		return fmt.Errorf("the flow %q has not been applied, or was destroyed: there is no state in %s", s.name, s.dir)
 	}
 	return nil
 }

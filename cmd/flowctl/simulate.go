@@ -27,8 +27,8 @@ the sizes followed what was needed, and what that cost.
   flowctl simulate -trace=load.csv -plot=out.svg -compare=other.hcl flow.hcl
   flowctl simulate -shape=noisy-diurnal -fail-if='slo_violation > 1%' flow.hcl
 
-'flowctl load -csv=load.csv' writes traces that -trace reads. Every function with a
-scaling block gets the whole load.`
+'flowctl record' writes traces that -trace reads, and so does 'flowctl load -csv'. Every
+function with a scaling block gets the whole load.`
 
 func (a *app) simulateCommand() *cobra.Command {
 	var f args.Flow

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/flowctl/flowctl/cmd/flowctl/args"
 	"github.com/flowctl/flowctl/cmd/flowctl/view"
@@ -16,10 +17,11 @@ import (
 
 func (a *app) statusCommand() *cobra.Command {
 	var f args.Flow
-	var asJSON bool
+	var asJSON, watch bool
+	var interval time.Duration
 	c := &cobra.Command{
 		Use: "status [PATH]", Short: "Show what runs, and how", Args: cobra.MaximumNArgs(1),
-		Long: "Looks at everything that the flow has made and shows it: machines and replicas with what\nthey use, frontends with what they carry. A group tells every state that is in it, the\nworst first.",
+		Long: "Looks at everything that the flow has made and shows it: machines and replicas with what\nthey use, frontends with what they carry. A group tells every state that is in it, the\nworst first.\n\nWith -w it stays on the terminal and goes on, and shows of each rule how its size and its\nmetrics went in the last minutes, what was decided last, and until when something holds.\nWith -w and -json it writes a document a line.",
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			f.Path = path(argv)
 			s, err := a.locate(f)
@@ -32,6 +34,12 @@ func (a *app) statusCommand() *cobra.Command {
 			}
 			if err := s.needState(); err != nil {
 				return err
+			}
+			switch {
+			case watch && asJSON:
+				return s.stream(cmd.Context(), interval)
+			case watch:
+				return a.watch(cmd.Context(), &livePage{session: s}, interval)
 			}
 			st, err := s.status(cmd.Context())
 			if err != nil {
@@ -47,6 +55,8 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 	f.Register(c.Flags(), false)
 	c.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "stay, and show it again and again")
+	c.Flags().DurationVar(&interval, "interval", time.Second, "with -w: how often")
 	return c
 }
 

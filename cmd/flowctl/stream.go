@@ -21,6 +21,13 @@ func (s *stream) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// readerGone reports whether nothing more can be written: a command that goes on and
+// on ends.
+func (a *app) readerGone() bool {
+	s, ok := a.out.(*stream)
+	return ok && s.err != nil
+}
+
 // lost returns why the output is not whole. A reader that has gone away has read
 // all that it wanted.
 func (s *stream) lost() error {

@@ -188,3 +188,39 @@ func parseSeconds(field string) (time.Duration, error) {
 	}
 	return time.Duration(math.Round(sec * float64(time.Second))), nil
 }
+
+// TraceWriter writes a trace, for ReadTrace. Not safe for concurrent use.
+type TraceWriter struct {
+	w      *csv.Writer
+	headed bool
+}
+
+// NewTraceWriter makes a writer of traces. What the trace is of may be said in a
+// line of its own; "" says nothing.
+func NewTraceWriter(w io.Writer, of string) (*TraceWriter, error) {
+	if of != "" {
+		if _, err := fmt.Fprintf(w, "# %s\n", of); err != nil {
+			return nil, err
+		}
+	}
+	return &TraceWriter{w: csv.NewWriter(w)}, nil
+}
+
+// Write adds a point, which must not be before the last, and hands it on at once.
+func (t *TraceWriter) Write(p Point) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	if !t.headed {
+		t.headed = true
+		if err := t.w.Write([]string{"t_s", "rps"}); err != nil {
+			return err
+		}
+	}
+	dec := func(v float64) string { return strconv.FormatFloat(v, 'f', 3, 64) }
+	if err := t.w.Write([]string{dec(p.At.Seconds()), dec(p.RPS)}); err != nil {
+		return err
+	}
+	t.w.Flush()
+	return t.w.Error()
+}

@@ -84,3 +84,26 @@ func TestOwnCSVIsATrace(t *testing.T) {
 		t.Errorf("got %v, %v; want %v", got.Points(), err, want)
 	}
 }
+
+// What is written is read as it was, to a thousandth; what makes no sense is not
+// written.
+func TestTracesAreReadAsTheyWereWritten(t *testing.T) {
+	var b strings.Builder
+	w, err := NewTraceWriter(&b, "function.web of shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	points := []Point{{0, 12.5}, {sec, 0}, {sec, 480.125}, {90 * sec, 3}}
+	for _, p := range points {
+		if err := w.Write(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Write(Point{91 * sec, -1}); err == nil {
+		t.Error("a rate below 0 was written")
+	}
+	tr, err := ReadTrace(strings.NewReader(b.String()))
+	if err != nil || !slices.Equal(tr.Points(), points) {
+		t.Errorf("%v, %v, want %v, of\n%s", tr.Points(), err, points, b.String())
+	}
+}

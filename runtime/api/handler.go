@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -22,33 +23,44 @@ type Source struct {
 	Status    func() control.Status
 	Usage     func() map[engine.Address]providers.Usage
 	Decisions func(ctx context.Context, rule string, until time.Time, limit int) ([]state.Decision, error)
+	Samples   func(ctx context.Context, q state.Span) ([]state.Rollup, error)
 }
 
 // stale is how old a status may be: the controller publishes one at each
 // evaluation, or says what hinders it.
 const stale = 10 * time.Minute
 
-// Handler answers requests.
+// Handler answers requests: those of routes.
 func Handler(s Source, now func() time.Time) http.Handler {
 	mux := http.NewServeMux()
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(&collector{s})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		st := s.Status()
-		switch {
-		case st.Trouble != "":
-			http.Error(w, st.Trouble, http.StatusServiceUnavailable)
-		case now().Sub(st.At) > stale:
-			http.Error(w, "nothing was decided since "+st.At.Format(time.RFC3339), http.StatusServiceUnavailable)
-		default:
-			fmt.Fprintln(w, "ok")
-		}
-	})
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { write(w, StatusOf(s.Flow, s.Status())) })
-	mux.HandleFunc("GET /v1/events", func(w http.ResponseWriter, r *http.Request) { s.events(w, r) })
-	mux.HandleFunc("GET /v1/decisions", func(w http.ResponseWriter, r *http.Request) { s.decisions(w, r) })
+	metrics := promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+	serve := map[string]http.HandlerFunc{
+		"/healthz":         func(w http.ResponseWriter, _ *http.Request) { s.health(w, now()) },
+		"/metrics":         metrics.ServeHTTP,
+		"/v1/status":       func(w http.ResponseWriter, _ *http.Request) { write(w, StatusOf(s.Flow, s.Status())) },
+		"/v1/events":       s.events,
+		"/v1/decisions":    s.decisions,
+		"/v1/samples":      s.samples,
+		"/v1/openapi.json": describe,
+	}
+	for _, r := range routes {
+		mux.HandleFunc("GET "+r.path, serve[r.path])
+	}
 	return mux
+}
+
+func (s Source) health(w http.ResponseWriter, now time.Time) {
+	st := s.Status()
+	switch {
+	case st.Trouble != "":
+		http.Error(w, st.Trouble, http.StatusServiceUnavailable)
+	case now.Sub(st.At) > stale:
+		http.Error(w, "nothing was decided since "+st.At.Format(time.RFC3339), http.StatusServiceUnavailable)
+	default:
+		fmt.Fprintln(w, "ok")
+	}
 }
 
 func write(w http.ResponseWriter, v any) {
@@ -70,11 +82,9 @@ func (s Source) decisions(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if v := r.FormValue("until"); v != "" {
-		if until, err = time.Parse(time.RFC3339, v); err != nil {
-			http.Error(w, fmt.Sprintf("until=%q is no time such as 2026-01-02T15:04:05Z", v), http.StatusBadRequest)
-			return
-		}
+	if until, err = instant(r, "until"); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
 	all, err := s.Decisions(r.Context(), r.FormValue("rule"), until, limit)
 	if err != nil {
@@ -89,6 +99,58 @@ func (s Source) decisions(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		list = append(list, one)
+	}
+	write(w, list)
+}
+
+// instant is a parameter that is a time; zero if it is not given.
+func instant(r *http.Request, name string) (time.Time, error) {
+	v := r.FormValue(name)
+	if v == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, v)
+	if err != nil {
+		return t, fmt.Errorf("%s=%q is no time such as 2026-01-02T15:04:05Z", name, v)
+	}
+	return t, nil
+}
+
+// samples answers with what was measured. Without from, it is the last hour, or with
+// a step of a minute the last day.
+func (s Source) samples(w http.ResponseWriter, r *http.Request) {
+	q := state.Span{Series: state.Series{Of: r.FormValue("of"), Metric: r.FormValue("metric")}, Step: state.Second}
+	back := time.Hour
+	switch v := r.FormValue("step"); v {
+	case "", "1s":
+	case "1m":
+		q.Step, back = state.Minute, 24*time.Hour
+	default:
+		http.Error(w, fmt.Sprintf("step=%q is neither 1s nor 1m", v), http.StatusBadRequest)
+		return
+	}
+	var errs [2]error
+	q.From, errs[0] = instant(r, "from")
+	q.Until, errs[1] = instant(r, "until")
+	if err := errors.Join(errs[:]...); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if q.From.IsZero() {
+		end := q.Until
+		if end.IsZero() {
+			end = s.Status().At
+		}
+		q.From = end.Add(-back)
+	}
+	all, err := s.Samples(r.Context(), q)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	list := make([]Sample, 0, len(all))
+	for _, x := range all {
+		list = append(list, Sample{x.Of, x.Metric, x.At, x.Step.Seconds(), x.Count, x.Min, x.Max, x.Mean, x.Last, x.Units})
 	}
 	write(w, list)
 }

@@ -3,6 +3,7 @@ package decide_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -222,6 +223,27 @@ func TestBursts(t *testing.T) {
 	w.wants("until it is over", w.rps(2*time.Second, 70), 1)
 }
 
+// What a later limiter takes back is not told: a burst passes what stabilises, so
+// the bound is all that is left, and is told once.
+func TestOnlyWhatCountsIsTold(t *testing.T) {
+	s := free(block(metric("rps", 50)))
+	s.Max = 8
+	s.Up.Stabilise = "10m"
+	w := newWorld(t, 2, s)
+	w.wants("at rest", w.rps(time.Second, 90), 2)
+	w.wants("a burst", w.rps(time.Second, 4000), 8)
+	if want := []decide.Limit{{By: decide.ByBounds, From: 80, To: 8}}; !slices.Equal(w.d.Limits, want) {
+		t.Errorf("limits %+v, want %+v", w.d.Limits, want)
+	}
+	if !strings.HasSuffix(w.d.Why, "asks for 80; 8 at most") {
+		t.Errorf("why: %s", w.d.Why)
+	}
+	w.wants("which holds", w.rps(time.Second, 90), 8)
+	if !strings.Contains(w.d.Why, "; 8 held up by a burst until ") || strings.Count(w.d.Why, "8 ") != 1 {
+		t.Errorf("why: %s", w.d.Why)
+	}
+}
+
 // An average has a burst if it asks for one.
 func TestBurstsOfAverages(t *testing.T) {
 	m := average(50)
@@ -334,5 +356,5 @@ func Example() {
 	o := decide.Observation{Ready: 2, Samples: reading("rps", 480)}
 	d, _ := decide.Decide(r, decide.History{}, o, start)
 	fmt.Printf("%d->%d: %s\n", d.From, d.To, d.Why)
-	// Output: 2->8: rps is 480, 480% of target: asks for 10; 8 is the bound
+	// Output: 2->8: rps is 480, 480% of target: asks for 10; 8 at most
 }

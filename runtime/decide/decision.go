@@ -55,6 +55,7 @@ type Wish struct {
 	Value   float64   `json:"value"`
 	Samples int       `json:"samples,omitempty"` // of which the value is made
 	Target  float64   `json:"target,omitempty"`
+	Each    bool      `json:"each,omitempty"`  // the target is that of one replica; else of the average
 	Burst   float64   `json:"burst,omitempty"` // the value of the short window
 	Ratio   float64   `json:"ratio,omitempty"` // of the value to its target at this size; 0 if it has none
 	Ahead   float64   `json:"ahead,omitempty"` // the value that is forecast; 0 without

@@ -159,6 +159,7 @@ const memory = time.Hour
 // finish fills in the result, and remembers what is done.
 func (t *turn) finish() {
 	t.d.To = t.n
+	t.d.Limits = settled(t.d.Limits)
 	acts := t.r.Mode == "on" || t.r.Mode == "up_only"
 	t.d.Act = acts && t.n != t.size
 	old := 0
@@ -171,6 +172,19 @@ func (t *turn) finish() {
 		t.markSteps()
 	}
 	t.d.Why = t.why()
+}
+
+// settled leaves out what came to nothing: limiters after which a later one came
+// back to the number from before them.
+func settled(limits []Limit) []Limit {
+	kept := limits[:0]
+	for _, l := range limits {
+		kept = append(kept, l)
+		if i := slices.IndexFunc(kept, func(k Limit) bool { return k.From == l.To }); i >= 0 {
+			kept = kept[:i]
+		}
+	}
+	return kept
 }
 
 // markSteps remembers which steps acted.

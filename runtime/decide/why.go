@@ -57,14 +57,21 @@ func number(x float64) string { return strconv.FormatFloat(x, 'g', 4, 64) }
 
 // words say what a limiter did; the number is what it left.
 var words = map[Limiter]string{
-	ByMissing: "kept at %d: something is missing", ByZero: "%d: what rests, or may not yet", BySchedule: "%d by schedule", ByBurst: "%d in a burst",
+	ByMissing: "kept at %d: something is missing", ByZero: "%d: what rests, or may not yet", BySchedule: "%d by schedule", ByBurst: "%d held up by a burst",
 	ByHistory: "kept at %d: it was not watched long enough to shrink", ByStabilise: "stabilised at %d", ByCooldown: "cooling down at %d",
-	ByRate: "limited to %d", ByBounds: "%d is the bound", ByRoom: "%d is what the machines can hold", ByMode: "kept at %d by mode",
+	ByRate: "limited to %d", ByRoom: "%d is what the machines can hold", ByMode: "kept at %d by mode",
 }
 
 // String is the limiter in words, such as "limited to 9 until 12:03:10".
 func (l Limit) String() string {
-	text := fmt.Sprintf(words[l.By], l.To)
+	word := words[l.By]
+	switch {
+	case l.By == ByBounds && l.To < l.From:
+		word = "%d at most"
+	case l.By == ByBounds:
+		word = "%d at least"
+	}
+	text := fmt.Sprintf(word, l.To)
 	if l.What != "" {
 		text += " (" + l.What + ")"
 	}

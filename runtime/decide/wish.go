@@ -25,7 +25,7 @@ func (t *turn) metric(m rule.Metric) Wish {
 	end := t.now.Add(-m.Offset)
 	all := t.o.Samples[m.Name]
 	in := between(all, end.Add(-m.Window), end)
-	w := Wish{Name: m.Name, Target: m.Target, Samples: len(in)}
+	w := Wish{Name: m.Name, Target: m.Target, Each: m.Target > 0 && !m.Average, Samples: len(in)}
 	seen := t.seen(m.Name)
 	newest := len(in) - 1
 	for newest >= 0 && !sound(in[newest]) {

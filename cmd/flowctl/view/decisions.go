@@ -13,14 +13,14 @@ import (
 )
 
 // Decisions lists decisions, a line each.
-func Decisions(list []api.Decision, s Style) string {
+func Decisions(list []api.Decision, now time.Time, s Style) string {
 	width := 0
 	for _, d := range list {
 		width = max(width, len(d.Rule))
 	}
 	var b strings.Builder
 	for _, d := range list {
-		fmt.Fprintf(&b, "%s  %-*s  %s  %s\n", s.dim(d.At.Local().Format("2006-01-02 15:04:05")), width, d.Rule, sizes(d, s), d.Why)
+		fmt.Fprintf(&b, "%s  %-*s  %s  %s\n", s.dim(d.At.Local().Format("2006-01-02 15:04:05")), width, d.Rule, sizes(d, s), Why(d, now))
 	}
 	return b.String()
 }
@@ -42,83 +42,8 @@ func sizes(d api.Decision, s Style) string {
 	}
 }
 
-// Explain shows all that went into a decision.
-func Explain(d api.Decision, s Style) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s at %s: %s\n", s.bold("scaling."+d.Rule), d.At.Local().Format("2006-01-02 15:04:05"), d.Why)
-	fmt.Fprintf(&b, "  %s had %d, of which %d ready; %s\n", d.Target, d.From, d.Ready, outcome(d))
-	if len(d.Wishes) > 0 {
-		b.WriteString("\nWhat asked for what\n")
-		var t Table
-		t.Row(s.dim("  metric"), s.dim("value"), s.dim("of target"), s.dim("measured"), s.dim("asks for"))
-		for _, w := range d.Wishes {
-			t.Row("  "+w.Name, wishValue(w), wishRatio(w), wishAge(w, d.At), wishWant(w))
-		}
-		b.WriteString(t.String())
-	}
-	fmt.Fprintf(&b, "\nFrom there to the size\n  asked for is %d\n", d.Want)
-	for _, l := range d.Limits {
-		fmt.Fprintf(&b, "  %d -> %d  %s\n", l.From, l.To, l.Text)
-	}
-	if d.Blocked != "" {
-		fmt.Fprintf(&b, "  nothing shrinks: %s\n", d.Blocked)
-	}
-	fmt.Fprintf(&b, "  the size is %d\n", d.To)
-	if d.Run != 0 {
-		fmt.Fprintf(&b, "\nCarried out by run %d: flowctl runs show %d\n", d.Run, d.Run)
-	}
-	return b.String()
-}
-
-func outcome(d api.Decision) string {
-	switch {
-	case d.Act:
-		return fmt.Sprintf("it goes to %d", d.To)
-	case d.To != d.From:
-		return fmt.Sprintf("it would go to %d", d.To)
-	default:
-		return "it stays"
-	}
-}
-
-func wishValue(w api.Wish) string {
-	switch {
-	case w.Missing:
-		return "missing"
-	case w.Ahead > w.Value:
-		return fmt.Sprintf("%.4g (%.4g ahead)", w.Value, w.Ahead)
-	default:
-		return fmt.Sprintf("%.4g", w.Value)
-	}
-}
-
-func wishRatio(w api.Wish) string {
-	if w.Missing || w.Ratio == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%.0f%%", 100*w.Ratio)
-}
-
-func wishAge(w api.Wish, at time.Time) string {
-	if w.Newest.IsZero() {
-		return "-"
-	}
-	return at.Sub(w.Newest).Round(100*time.Millisecond).String() + " before"
-}
-
-func wishWant(w api.Wish) string {
-	switch {
-	case !w.Voted:
-		return "-"
-	case w.Held:
-		return fmt.Sprintf("%d (within tolerance)", w.Want)
-	default:
-		return strconv.Itoa(w.Want)
-	}
-}
-
 // controllerText tells what the controller of a flow does.
-func controllerText(st FlowStatus, s Style) string {
+func controllerText(st FlowStatus, now time.Time, s Style) string {
 	if st.ControllerPID == 0 {
 		if slices.ContainsFunc(st.Resources, func(r ResourceStatus) bool { return r.Object.Address.Kind == engine.KindScaling }) {
 			return "\n" + s.warn("No controller runs, so the sizes stay as they are: apply, or serve, starts one.") + "\n"
@@ -142,10 +67,10 @@ func controllerText(st FlowStatus, s Style) string {
 	}
 	var t Table
 	for _, r := range c.Rules {
-		if c.Held != "" {
+		if c.Held != "" || st.NoRules {
 			continue // what was decided before is not what would be decided now
 		}
-		t.Row("  "+s.bold("scaling."+r.Rule), fmt.Sprintf("%d (%d..%d)", r.Decision.To, r.Min, r.Max), r.Decision.Why)
+		t.Row("  "+s.bold("scaling."+r.Rule), fmt.Sprintf("%d (%d..%d)", r.Decision.To, r.Min, r.Max), Why(r.Decision, now))
 	}
 	fmt.Fprintf(&b, "\nController (process %d)%s\n%s", st.ControllerPID, running(c.Running), t.String())
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {

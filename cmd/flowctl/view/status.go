@@ -28,6 +28,9 @@ type FlowStatus struct {
 
 	ControllerPID int         // 0 if none runs
 	Controller    *api.Status // nil if it does not answer
+
+	Groups  bool // show no single replica and machine
+	NoRules bool // nor what is decided
 }
 
 // ResourceStatus is one object.
@@ -114,15 +117,23 @@ func Status(st FlowStatus, now time.Time, s Style) string {
 		t.groupRows(g, st, now, s)
 	}
 	if len(st.Resources) == 0 {
-		b.WriteString("\nNothing exists.\n")
+		b.WriteString("\n" + nothing(st.LastRun) + "\n")
 		return b.String()
 	}
 	b.WriteString("\n" + t.String())
-	b.WriteString(controllerText(st, s))
+	b.WriteString(controllerText(st, now, s))
 	if len(st.Outputs) > 0 {
 		b.WriteString("\nOutputs:\n" + Outputs(st.Outputs, "  "))
 	}
 	return b.String()
+}
+
+// nothing says why nothing exists.
+func nothing(last *engine.RunInfo) string {
+	if last != nil && last.Command == "destroy" && last.Status == engine.RunSucceeded {
+		return "Nothing exists: the flow was destroyed at " + last.Ended.Local().Format(time.DateTime) + "."
+	}
+	return "Nothing exists."
 }
 
 // grouped puts resources of one group together, in order.
@@ -156,6 +167,9 @@ func (t *Table) groupRows(g []ResourceStatus, st FlowStatus, now time.Time, s St
 		}
 	}
 	t.Row(row...)
+	if st.Groups {
+		return
+	}
 	for _, r := range g {
 		name := "  " + r.Object.Address.String()
 		if r.Object.Gen > 1 {
