@@ -4,7 +4,7 @@
 #
 # The same on virtual machines, which run the functions in containers:
 #
-#   make build && hack/machine     # the demo program, and the disk that machines start from
+#   make build && bin/flowctl disk build     # the demo program, and the disk that machines start from
 #   flowctl apply -var substrate=libvirt examples/two-tier.hcl
 
 flow "two-tier" {

@@ -19,7 +19,6 @@ type guest struct {
 	asks   int    // how often an answer is not there yet
 	state  string // the domain's
 	done   map[int]map[string]any
-	asked  []string
 }
 
 func (g *guest) Domain(name string) (domain, error) { return domain{Name: name, State: g.state}, nil }
@@ -41,7 +40,9 @@ func (g *guest) Agent(name, command string, _ time.Duration) (string, error) {
 	if err := json.Unmarshal([]byte(command), &c); err != nil {
 		return "", err
 	}
-	g.asked = append(g.asked, c.Execute)
+	if strings.Contains(command, "null") {
+		return "", fmt.Errorf("invalid parameter type in %s", command)
+	}
 	var answer any = struct{}{}
 	switch c.Execute {
 	case "guest-exec":
@@ -84,6 +85,10 @@ func TestCommandsRunInGuests(t *testing.T) {
 		if err != nil || got.Status != want.Status || string(got.Out) != string(want.Out) || string(got.Err) != string(want.Err) {
 			t.Errorf("%s: %+v, %v; want %+v", script, got, err, want)
 		}
+	}
+	g := &guest{state: "running", done: map[int]map[string]any{}}
+	if got, err := runInGuest(t.Context(), g, "m", []string{"/bin/cat"}, nil); err != nil || got.Status != 0 {
+		t.Errorf("without input: %+v, %v", got, err)
 	}
 	if err := (ended{Status: 3, Err: []byte("no\n")}).fault("try"); err == nil || !strings.Contains(err.Error(), "status 3 in the guest:\n  no") {
 		t.Errorf("a command that failed: %v", err)

@@ -93,6 +93,19 @@ func (h *connection) Alive() bool {
 	return ok && err == nil
 }
 
+func (h *connection) Version() (string, error) {
+	qemu, err := h.c.GetVersion()
+	if err != nil {
+		return "", fault("ask for the version of the hypervisor", err)
+	}
+	lib, err := h.c.GetLibVersion()
+	if err != nil {
+		return "", fault("ask for the version of libvirt", err)
+	}
+	host, err := h.c.GetHostname()
+	return fmt.Sprintf("hypervisor %d, libvirt %d, on %s", qemu, lib, host), fault("ask for the name of the computer", err)
+}
+
 func (h *connection) Simulated() bool { return h.simulated }
 
 func (h *connection) Close() error {

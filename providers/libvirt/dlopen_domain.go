@@ -88,6 +88,24 @@ func (h *connection) Start(name string) error {
 	})
 }
 
+func (h *connection) Boot(xml string) error {
+	d, err := h.c.DomainCreateXML(xml, libvirt.DOMAIN_START_AUTODESTROY)
+	if err == nil {
+		d.Free()
+	}
+	return fault("start a domain", err)
+}
+
+func (h *connection) Save(name, file string) error {
+	return h.onDomain("save", name, func(d *libvirt.Domain) error {
+		return d.SaveFlags(file, "", libvirt.DOMAIN_SAVE_RUNNING)
+	})
+}
+
+func (h *connection) Restore(file string) error {
+	return fault("restore a domain", h.c.DomainRestoreFlags(file, "", libvirt.DOMAIN_SAVE_RUNNING))
+}
+
 func (h *connection) Suspend(name string) error {
 	return h.onDomain("suspend", name, func(d *libvirt.Domain) error {
 		if state, _, err := d.GetState(); err != nil || state == libvirt.DOMAIN_PAUSED {

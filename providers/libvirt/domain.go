@@ -34,9 +34,16 @@ func (l *Libvirt) draw(h hypervisor, r providers.Ref, want engine.VM, p plot) (s
 	if err != nil {
 		return "", err
 	}
+	d := l.outline(h, want, p)
+	d.Name, d.Title = l.name(r.Address, r.Gen), r.Address.String()+" of "+l.settings.Flow
+	d.Metadata = &libvirtxml.DomainMetadata{XML: string(metadata)}
+	return d.Marshal()
+}
+
+// outline is a domain that is nobody's yet.
+func (l *Libvirt) outline(h hypervisor, want engine.VM, p plot) libvirtxml.Domain {
 	d := libvirtxml.Domain{
-		Name: l.name(r.Address, r.Gen), Type: "qemu", Title: r.Address.String() + " of " + l.settings.Flow,
-		Metadata: &libvirtxml.DomainMetadata{XML: string(metadata)},
+		Type:     "qemu",
 		Memory:   &libvirtxml.DomainMemory{Value: uint(want.Memory >> 10), Unit: "KiB"},
 		VCPU:     &libvirtxml.DomainVCPU{Value: vcpus(want.CPUs)},
 		OS:       &libvirtxml.DomainOS{Type: &libvirtxml.DomainOSType{Arch: "x86_64", Machine: "q35", Type: "hvm"}},
@@ -61,7 +68,7 @@ func (l *Libvirt) draw(h hypervisor, r providers.Ref, want engine.VM, p plot) (s
 			d.OS.Cmdline = strings.TrimSpace(d.OS.Cmdline + " " + want.Boot.Cmdline)
 		}
 	}
-	return d.Marshal()
+	return d
 }
 
 // accelerate decides what a domain's processor is.

@@ -16,6 +16,8 @@ type hypervisor interface {
 	volumes
 
 	Alive() bool
+	// Version tells who saves machines, and where: QEMU, libvirt and the computer.
+	Version() (string, error)
 	// Simulated reports whether there are no machines behind it: it is libvirt's
 	// own driver for tests.
 	Simulated() bool
@@ -27,6 +29,13 @@ type domains interface {
 	Domain(name string) (domain, error)
 	Define(xml string) error
 	Start(name string) error
+	// Boot starts a domain that ends with this connection. One of its name must not
+	// exist.
+	Boot(xml string) error
+	// Save stops a domain and saves it into a file of the daemon's computer; Restore
+	// goes on with one that was saved.
+	Save(name, file string) error
+	Restore(file string) error
 	Suspend(name string) error
 	Resume(name string) error
 	Stop(name string) error // at once; stopping what is stopped succeeds

@@ -23,7 +23,8 @@ type Config struct {
 	Pool    string `flow:"pool" default:"default" doc:"The storage pool for disks: one that is a folder."`
 	Network string `flow:"network" default:"default" doc:"The network, as libvirt calls it, of machines whose block names none."`
 	Accel   string `flow:"accel" enum:"auto|kvm|tcg" default:"auto" doc:"Whether machines run on the processor itself (kvm) or are emulated (tcg). auto tries once after each start of this computer whether KVM runs; elsewhere, which it cannot try, it takes tcg."`
-	Image   string `flow:"image" rule:"filled" doc:"The disk of machines whose block has no image, relative to the spec; the small Docker machine that 'hack/machine' builds, if not set."`
+	Golden  bool   `flow:"golden" default:"true" doc:"Whether machines are made of the saved state of one that was started once, where that is possible: with a daemon here and an image of 'flowctl disk build'. Otherwise each is started."`
+	Image   string `flow:"image" rule:"filled" doc:"The disk of machines whose block has no image, relative to the spec; the small Docker machine that 'flowctl disk build' makes, if not set."`
 	Kernel  string `flow:"kernel" rule:"filled" doc:"The kernel that goes with image, if it has no boot loader."`
 	Initrd  string `flow:"initrd" rule:"filled" doc:"The kernel's initial file system."`
 }
@@ -52,6 +53,8 @@ type Libvirt struct {
 	storing    sync.Mutex // held while disks that machines share come and go
 	keysOnce   func() (*keyring, error)
 	accel      func() string
+	goldens    goldens
+	hashes     hashes
 
 	meter meter
 }

@@ -92,14 +92,14 @@ func (l *Libvirt) Clean(ctx context.Context, all bool) error {
 		return err
 	}
 	if all {
-		if err := l.removeAll(ctx, h); err != nil {
+		if err := errors.Join(l.removeAll(ctx, h), l.endGoldens(h)); err != nil {
 			return err
 		}
 	}
 	if err := l.sweepDisks(h); err != nil {
 		return err
 	}
-	if err := l.sweepBases(h); err != nil || !all {
+	if err := l.sweepShared(h, all); err != nil || !all {
 		return err
 	}
 	if err := os.RemoveAll(l.keyDir()); err != nil {

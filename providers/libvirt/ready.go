@@ -14,10 +14,10 @@ import (
 	"github.com/flowctl/flowctl/providers"
 )
 
-// pollEvery is how often a machine that starts is asked whether it is ready, and
-// askTimeout how long one question may take: an emulated machine does its part of
-// TLS slowly.
-const pollEvery, askTimeout = 250 * time.Millisecond, 10 * time.Second
+// pollFirst and pollEvery are how often a machine that starts is asked whether it is
+// ready, at first and later, and askTimeout how long one question may take: an emulated
+// machine does its part of TLS slowly.
+const pollFirst, pollEvery, askTimeout = 25 * time.Millisecond, 250 * time.Millisecond, 10 * time.Second
 
 // ready waits until the engine of a machine answers, as long as its domain runs.
 func (l *Libvirt) ready(ctx context.Context, h hypervisor, name string, ip netip.Addr) error {
@@ -27,9 +27,7 @@ func (l *Libvirt) ready(ctx context.Context, h hypervisor, name string, ip netip
 	}
 	transport := &http.Transport{TLSClientConfig: keys.config(), DisableKeepAlives: true}
 	client := &http.Client{Transport: transport, Timeout: askTimeout}
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
+	for p := (pause{pollFirst, pollEvery}); ; {
 		err := ping(ctx, client, ip)
 		if err == nil {
 			return nil
@@ -41,9 +39,7 @@ func (l *Libvirt) ready(ctx context.Context, h hypervisor, name string, ip netip
 		case d.State != "running":
 			return l.dead(h, name, fmt.Errorf("domain %s is %s before its engine has answered", name, d.State))
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+		if !p.wait(ctx) {
 			return l.dead(h, name, fmt.Errorf("the engine of domain %s has not answered at %s: %w; last: %w", name, ip, context.Cause(ctx), err))
 		}
 	}
@@ -89,8 +85,12 @@ var escapes = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]|\x1b[c>=]|[\x00-\x08\x0
 // console returns the end of what a machine printed, indented, as far as it can be
 // read.
 func (l *Libvirt) console(h hypervisor, name string) string {
+	return l.consoleOf(h, l.volumeName(name, "console"))
+}
+
+func (l *Libvirt) consoleOf(h hypervisor, volume string) string {
 	var text tail
-	if h.Refresh(l.cfg.Pool) != nil || h.Download(l.cfg.Pool, l.volumeName(name, "console"), &text) != nil {
+	if h.Refresh(l.cfg.Pool) != nil || h.Download(l.cfg.Pool, volume, &text) != nil {
 		return ""
 	}
 	return readable(text.last)

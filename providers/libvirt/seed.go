@@ -30,18 +30,46 @@ func (l *Libvirt) makeSeed(h hypervisor, r providers.Ref, want engine.VM, net su
 	if err != nil {
 		return "", fmt.Errorf("make the seed of %s: %w", r.Address, err)
 	}
-	v := plain(l.volumeName(l.name(r.Address, r.Gen), "seed"), int64(len(image)))
-	if h.Simulated() {
-		return l.makeVolume(h, v)
+	return l.fillVolume(h, l.volumeName(l.name(r.Address, r.Gen), "seed"), padded(image, seedSize(want)))
+}
+
+// seedStep is what the size of a seed is a multiple of, and seedOwn what is in it
+// besides what a spec writes, both in bytes. A machine that has a golden one's state
+// still believes its seed to be as large as that one's was.
+const seedStep, seedOwn = 1 << 20, 256 << 10
+
+// seedSize is the least size of a machine's seed, in bytes.
+func seedSize(want engine.VM) int {
+	const sector = 2 << 10
+	n := seedOwn + len(want.UserData)
+	for name, value := range want.Metadata {
+		n += len(name) + len(value) + sector
 	}
-	if err := h.RemoveVolume(l.cfg.Pool, v.Name); err != nil && !errors.Is(err, providers.ErrNotFound) {
+	for _, f := range want.Files {
+		n += len(f.Content) + 2*sector
+	}
+	return (n + seedStep - 1) / seedStep * seedStep
+}
+
+// padded fills an image up to a size.
+func padded(image []byte, size int) []byte {
+	return append(image, make([]byte, max(0, size-len(image)))...)
+}
+
+// fillVolume makes a volume of raw content, in place of one that there may be.
+func (l *Libvirt) fillVolume(h hypervisor, name string, content []byte) (string, error) {
+	size := int64(len(content))
+	if h.Simulated() {
+		return l.makeVolume(h, plain(name, size))
+	}
+	if err := h.RemoveVolume(l.cfg.Pool, name); err != nil && !errors.Is(err, providers.ErrNotFound) {
 		return "", err
 	}
-	path, err := l.makeVolume(h, v)
+	path, err := l.makeVolume(h, plain(name, size))
 	if err != nil {
 		return "", err
 	}
-	return path, storageFault(h.Upload(l.cfg.Pool, v.Name, bytes.NewReader(image), int64(len(image))))
+	return path, storageFault(h.Upload(l.cfg.Pool, name, bytes.NewReader(content), size))
 }
 
 func (l *Libvirt) seedFiles(r providers.Ref, want engine.VM, net subnet, ip netip.Addr) (map[string]string, error) {
@@ -73,7 +101,7 @@ func (l *Libvirt) seedFiles(r providers.Ref, want engine.VM, net subnet, ip neti
 	files := map[string]string{
 		"meta-data": string(meta) + "\n", "user-data": want.UserData, "vendor-data": vendorData,
 		"network-config": fmt.Sprintf(networkConfig, macOf(ip), at, net.gateway, net.gateway),
-		"flowctl/env":    fmt.Sprintf("ADDRESS=%s\nGATEWAY=%s\nHOSTNAME=%s\n", at, net.gateway, hostname),
+		"flowctl/env":    fmt.Sprintf("ADDRESS=%s\nGATEWAY=%s\nHOSTNAME=%s\nMAC=%s\n", at, net.gateway, hostname, macOf(ip)),
 		"flowctl/ca.pem": string(keys.authority), "flowctl/cert.pem": string(cert), "flowctl/key.pem": string(key),
 	}
 	if want.UserData == "" {

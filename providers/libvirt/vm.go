@@ -74,10 +74,7 @@ func (l *Libvirt) applyVM(ctx context.Context, r providers.Ref, want engine.VM, 
 	default:
 		return want, false, taken("domain", d.Name, d.tag)
 	}
-	ip, err := l.build(h, r, want)
-	if err == nil {
-		err = l.start(ctx, h, r, ip)
-	}
+	ip, err := l.create(ctx, h, r, want)
 	switch {
 	case errors.Is(err, errLost):
 		return want, false, err // the next attempt finds what there is
@@ -86,6 +83,35 @@ func (l *Libvirt) applyVM(ctx context.Context, r providers.Ref, want engine.VM, 
 	}
 	l.fill(&want, r, ip)
 	return want, true, nil
+}
+
+// create makes a machine that answers: of a golden one's state, or, where there is none
+// or that fails, by starting it.
+func (l *Libvirt) create(ctx context.Context, h hypervisor, r providers.Ref, want engine.VM) (netip.Addr, error) {
+	g, err := l.goldenOf(ctx, h, want)
+	if g != nil {
+		var ip netip.Addr
+		if ip, err = l.clone(ctx, h, r, want, g); err == nil {
+			return ip, nil
+		}
+	}
+	if err != nil {
+		if ctx.Err() != nil || errors.Is(err, errLost) {
+			return netip.Addr{}, err
+		}
+		if g != nil {
+			l.goldens.spoil(g.key, err)
+		}
+		l.settings.Log.Warn("a machine is started, since none could be made of a golden one's state", "addr", r.Address, "err", err)
+		if err := l.strip(h, l.name(r.Address, r.Gen)); err != nil {
+			return netip.Addr{}, err
+		}
+	}
+	ip, err := l.build(h, r, want, nil)
+	if err != nil {
+		return ip, err
+	}
+	return ip, l.start(ctx, h, r, ip)
 }
 
 // wake brings a machine that exists to run.
@@ -120,15 +146,16 @@ func (l *Libvirt) fill(v *engine.VM, r providers.Ref, ip netip.Addr) {
 	v.ID, v.Address = l.engineAt(r, ip), ip.String()
 }
 
-// build makes all that a machine consists of. What of it exists already, and no
-// domain, an operation has left that was interrupted.
-func (l *Libvirt) build(h hypervisor, r providers.Ref, want engine.VM) (netip.Addr, error) {
+// build makes all that a machine consists of, on the disk of a golden one unless that
+// is nil. What of it exists already, and no domain, an operation has left that was
+// interrupted.
+func (l *Libvirt) build(h hypervisor, r providers.Ref, want engine.VM, g *golden) (netip.Addr, error) {
 	none := netip.Addr{}
 	net, err := l.subnetOf(h, want)
 	if err != nil {
 		return none, err
 	}
-	disks, err := l.makeDisk(h, r, want)
+	disks, err := l.makeDisk(h, r, want, g)
 	if err != nil {
 		return none, err
 	}
@@ -219,5 +246,5 @@ func (l *Libvirt) removeVM(_ context.Context, r providers.Ref, _ engine.VM) erro
 	if err := l.strip(h, name); err != nil {
 		return err
 	}
-	return l.sweepBases(h)
+	return l.sweepShared(h, false)
 }

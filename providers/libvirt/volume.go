@@ -3,9 +3,7 @@ package libvirt
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
+	small "github.com/flowctl/flowctl/providers/libvirt/machine"
 	"libvirt.org/go/libvirtxml"
 )
 
@@ -28,7 +27,7 @@ const basePrefix = "flowctl-"
 type source struct{ image, kernel, initrd string }
 
 // sourceOf finds the files that a machine is made from: its own, the provider
-// block's, or what hack/machine has built.
+// block's, or what 'flowctl disk build' has built.
 func (l *Libvirt) sourceOf(want engine.VM) (source, error) {
 	s := source{image: want.Image}
 	if want.Boot != nil {
@@ -38,14 +37,13 @@ func (l *Libvirt) sourceOf(want engine.VM) (source, error) {
 		s.image, s.kernel, s.initrd = l.cfg.Image, cmp.Or(s.kernel, l.cfg.Kernel), cmp.Or(s.initrd, l.cfg.Initrd)
 	}
 	if s.image == "" {
-		cache, err := os.UserCacheDir()
+		dir, err := small.Dir()
 		if err != nil {
 			return s, err
 		}
-		dir := filepath.Join(cache, "flowctl", "machine")
 		s = source{filepath.Join(dir, "disk.qcow2"), cmp.Or(s.kernel, filepath.Join(dir, "kernel")), cmp.Or(s.initrd, filepath.Join(dir, "initrd"))}
 		if _, err := os.Stat(s.image); err != nil {
-			return s, fmt.Errorf("there is no image: write image in the vm or in the provider block, or build the small Docker machine with hack/machine")
+			return s, fmt.Errorf("there is no image: write image in the vm or in the provider block, or build the small Docker machine with 'flowctl disk build'")
 		}
 	}
 	for _, f := range []*string{&s.image, &s.kernel, &s.initrd} {
@@ -68,8 +66,9 @@ func (l *Libvirt) volumeName(machine, what string) string {
 
 var ownVolumes = []string{"disk", "seed", "console"}
 
-// makeDisk makes a machine's disk, a layer over the one that it shares.
-func (l *Libvirt) makeDisk(h hypervisor, r providers.Ref, want engine.VM) (disks, error) {
+// makeDisk makes a machine's disk, a layer over the one that it shares: a golden
+// machine's, unless that is nil, or its image's.
+func (l *Libvirt) makeDisk(h hypervisor, r providers.Ref, want engine.VM, g *golden) (disks, error) {
 	var d disks
 	pool, err := poolPath(h, l.cfg.Pool)
 	if err != nil {
@@ -86,31 +85,49 @@ func (l *Libvirt) makeDisk(h hypervisor, r providers.Ref, want engine.VM) (disks
 			return d, providers.Permanent(err)
 		}
 	}
-	l.storing.Lock() // a shared disk must not go before the layer over it is there
-	defer l.storing.Unlock()
-	base, err := l.base(h, src.image)
+	base, parts, err := l.bases(h, src)
 	if err != nil {
 		return d, err
 	}
-	for file, at := range map[string]*string{src.kernel: &d.kernel, src.initrd: &d.initrd} {
-		if file == "" {
-			continue
-		}
-		b, err := l.base(h, file)
-		if err != nil {
-			return d, err
-		}
-		*at = b.path
+	d.kernel, d.initrd = parts.kernel, parts.initrd
+	size := max(base.size, uint64(want.DiskSize))
+	if g != nil {
+		base, size = shared{path: g.disk, format: "qcow2"}, g.size
 	}
-	name := l.volumeName(machine, "disk")
-	overlay := libvirtxml.StorageVolume{
-		Name: name, Capacity: &libvirtxml.StorageVolumeSize{Value: max(base.size, uint64(want.DiskSize)), Unit: "B"},
+	d.own, err = l.makeVolume(h, overlay(l.volumeName(machine, "disk"), base, size))
+	return d, err
+}
+
+// overlay describes a layer over a shared disk.
+func overlay(name string, base shared, size uint64) libvirtxml.StorageVolume {
+	return libvirtxml.StorageVolume{
+		Name: name, Capacity: &libvirtxml.StorageVolumeSize{Value: size, Unit: "B"},
 		Allocation:   &libvirtxml.StorageVolumeSize{Value: 0},
 		Target:       &libvirtxml.StorageVolumeTarget{Format: &libvirtxml.StorageVolumeTargetFormat{Type: "qcow2"}},
 		BackingStore: &libvirtxml.StorageVolumeBackingStore{Path: base.path, Format: &libvirtxml.StorageVolumeTargetFormat{Type: base.format}},
 	}
-	d.own, err = l.makeVolume(h, overlay)
-	return d, err
+}
+
+// bases finds the volumes with what a machine starts from, or makes them. Whoever
+// builds on them keeps others from sweeping them up.
+func (l *Libvirt) bases(h hypervisor, src source) (base shared, parts disks, err error) {
+	if base, err = l.base(h, src.image); err != nil {
+		return base, parts, err
+	}
+	for _, p := range []struct {
+		file string
+		at   *string
+	}{{src.kernel, &parts.kernel}, {src.initrd, &parts.initrd}} {
+		if p.file == "" {
+			continue
+		}
+		b, err := l.base(h, p.file)
+		if err != nil {
+			return base, parts, err
+		}
+		*p.at = b.path
+	}
+	return base, parts, nil
 }
 
 func (l *Libvirt) makeVolume(h hypervisor, v libvirtxml.StorageVolume) (string, error) {
@@ -180,7 +197,7 @@ func (l *Libvirt) base(h hypervisor, file string) (shared, error) {
 	if err != nil {
 		return s, providers.Permanent(fmt.Errorf("image %s: %w", file, err))
 	}
-	name, err := l.baseName(f)
+	name, err := l.hashes.baseName(f)
 	if err != nil {
 		return s, err
 	}
@@ -243,16 +260,6 @@ func inspect(f *os.File) (shared, int64, error) {
 	return shared{format: "qcow2", size: binary.BigEndian.Uint64(head[24:])}, info.Size(), nil
 }
 
-// baseName names the volume with a file's content, and leaves the file at its start.
-func (l *Libvirt) baseName(f *os.File) (string, error) {
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	_, err := f.Seek(0, io.SeekStart)
-	return basePrefix + hex.EncodeToString(h.Sum(nil))[:24], err
-}
-
 // simulatedBase stands for any image where there are no machines.
 func (l *Libvirt) simulatedBase(h hypervisor) (shared, error) {
 	const name, size = basePrefix + "simulated", 1 << 20
@@ -270,24 +277,45 @@ func (l *Libvirt) removeDisks(h hypervisor, machine string) error {
 	if err := h.Refresh(l.cfg.Pool); err != nil {
 		return err
 	}
-	var errs []error
+	var names []string
 	for _, what := range ownVolumes {
-		if err := h.RemoveVolume(l.cfg.Pool, l.volumeName(machine, what)); err != nil && !errors.Is(err, providers.ErrNotFound) {
+		names = append(names, l.volumeName(machine, what))
+	}
+	return l.removeVolumes(h, names)
+}
+
+// removeVolumes removes volumes, as far as they exist.
+func (l *Libvirt) removeVolumes(h hypervisor, names []string) error {
+	var errs []error
+	for _, name := range names {
+		if err := h.RemoveVolume(l.cfg.Pool, name); err != nil && !errors.Is(err, providers.ErrNotFound) {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// sweepBases removes shared volumes that nothing uses any more.
-func (l *Libvirt) sweepBases(h hypervisor) error {
+// sweepShared removes shared volumes that nothing uses any more. Golden machines that
+// are whole stay until the flow's end, for the next machine, unless all are to go.
+func (l *Libvirt) sweepShared(h hypervisor, all bool) error {
 	l.storing.Lock()
 	defer l.storing.Unlock()
-	all, err := h.Volumes(l.cfg.Pool)
+	domains, err := h.Domains()
 	if err != nil {
 		return err
 	}
-	domains, err := h.Domains()
+	volumes, err := h.Volumes(l.cfg.Pool)
+	if err != nil {
+		return err
+	}
+	if err := l.sweepGoldens(h, volumes, domains, all); err != nil {
+		return err
+	}
+	return l.sweepBases(h, domains)
+}
+
+func (l *Libvirt) sweepBases(h hypervisor, domains []domain) error {
+	all, err := h.Volumes(l.cfg.Pool)
 	if err != nil {
 		return err
 	}
@@ -298,7 +326,7 @@ func (l *Libvirt) sweepBases(h hypervisor) error {
 	var errs []error
 	for _, v := range all {
 		half := strings.HasSuffix(v.Name, ".part") && !strings.Contains(v.Name, l.state()) // it is being filled by another flow
-		if !strings.HasPrefix(v.Name, basePrefix) || half || uses(v) {
+		if !strings.HasPrefix(v.Name, basePrefix) || strings.HasPrefix(v.Name, goldenPrefix) || half || uses(v) {
 			continue
 		}
 		if err := h.RemoveVolume(l.cfg.Pool, v.Name); err != nil && !errors.Is(err, providers.ErrNotFound) {
