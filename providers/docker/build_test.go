@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -47,7 +48,9 @@ func throughProxy(t *testing.T, answered func(http.ResponseWriter, *http.Request
 	t.Helper()
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "engine"})
 	socket := strings.TrimPrefix(os.Getenv(engineVar), "unix://")
-	transport := &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", socket) }}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
 	t.Cleanup(transport.CloseIdleConnections)
 	proxy.Transport = transport
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
