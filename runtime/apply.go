@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -181,7 +182,7 @@ func (f *Flow) run(ctx, hard context.Context, l *state.Lease, p Planned, o Optio
 	}
 	x := exec.Executor{
 		Runner: runner, Journal: f.Journal(l), Limits: o.Limits, Backoff: backoff,
-		Retryable: providers.Retryable, Observe: observe, Now: f.Now, Rand: f.Rand,
+		Retryable: providers.Retryable, Observe: observe, Now: f.Now, Rand: f.random(),
 	}
 	report, err := x.Run(ctx, hard, info.ID, steps)
 	out.Report, out.Steps = report, steps
@@ -199,6 +200,13 @@ func (f *Flow) run(ctx, hard context.Context, l *state.Lease, p Planned, o Optio
 	end, cancel := context.WithTimeout(context.WithoutCancel(hard), 10*time.Second)
 	defer cancel()
 	return errors.Join(err, f.Store.EndRun(end, l, info))
+}
+
+// random is a source of chance for one run.
+func (f *Flow) random() *rand.Rand {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return rand.New(rand.NewPCG(f.Rand.Uint64(), f.Rand.Uint64()))
 }
 
 // watched is who is told of a run's events, and of its end.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
@@ -45,6 +46,9 @@ type Flow struct {
 	// Trace is told that a run begins, and returns who is told of its events and of
 	// its end; nil for nobody.
 	Trace func(engine.RunInfo) (event func(engine.Event), end func(engine.RunInfo))
+
+	mu       sync.Mutex // guards Rand, while runs overlap
+	settling sync.Mutex // held while what parts of plans have come to is written down
 }
 
 // Request says what is to be planned.
@@ -59,6 +63,7 @@ type Request struct {
 	Now         time.Time              // as in plan.Input; the flow's own, if zero
 	NoRefresh   bool                   // take what is recorded for what is there
 	Parallelism int                    // of reading; 0 means DefaultParallelism
+	Live        *plan.Live             // for a plan of the loop
 }
 
 // SpecSize orders the size that the spec says, whatever it is.
@@ -151,7 +156,7 @@ func (f *Flow) recompute(ctx context.Context, p *Planned) engine.Diagnostics {
 	var diags engine.Diagnostics
 	p.Plan, diags = plan.Compute(plan.Input{
 		Desired: p.Request.Desired, Recorded: recorded, Observed: p.Found.Observed, Destroy: p.Request.Destroy,
-		Targets: p.Request.Targets, Replace: p.Request.Replace, Sizes: p.Request.Sizes, Pins: p.Request.Pins, Now: p.Request.Now,
+		Targets: p.Request.Targets, Replace: p.Request.Replace, Sizes: p.Request.Sizes, Pins: p.Request.Pins, Now: p.Request.Now, Live: p.Request.Live,
 		Refine: func(provider string, pr engine.Proposal) engine.Proposal { return f.refine(ctx, provider, pr) },
 	})
 	return diags

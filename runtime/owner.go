@@ -75,6 +75,7 @@ const lockPoll = 200 * time.Millisecond
 const patience = 2 * time.Minute
 
 // Lock takes the flow's lock, waiting up to the given time for whoever holds it.
+// While it waits for the controller, that begins nothing more.
 func (f *Flow) Lock(ctx context.Context, h state.Holder, wait time.Duration, waiting func(state.Holder)) (*state.Lease, error) {
 	var limit <-chan time.Time
 	for told := false; ; {
@@ -91,6 +92,11 @@ func (f *Flow) Lock(ctx context.Context, h state.Holder, wait time.Duration, wai
 		}
 		if !told {
 			told = true
+			if locked.Holder.Command == ControllerCommand && h.Command != ControllerCommand {
+				if next, err := f.Store.Acquire(ctx, state.NextLock, h, Alive); err == nil { // else somebody is before us
+					defer next.Release(context.WithoutCancel(ctx))
+				}
+			}
 			t := time.NewTimer(wait)
 			defer t.Stop()
 			limit = t.C

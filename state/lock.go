@@ -13,6 +13,10 @@ import (
 // ApplyLock is the name of the lock that whoever changes a flow holds.
 const ApplyLock = "apply"
 
+// NextLock is the name of the lock of whoever waits for the controller to give up
+// ApplyLock: while somebody holds it, the controller begins nothing more.
+const NextLock = "next"
+
 // ErrLocked is wrapped when somebody else holds a lock.
 var ErrLocked = errors.New("the flow is locked")
 
@@ -48,7 +52,8 @@ type Lease struct {
 	name     string
 	epoch    int64
 	released atomic.Bool
-	Stale    *Holder // the dead process that the lock was taken from, if it was
+	began    atomic.Bool // a run, under this lease
+	Stale    *Holder     // the dead process that the lock was taken from, if it was
 }
 
 // Acquire takes a lock for a holder. alive tells whether a recorded holder still

@@ -16,7 +16,7 @@ const keepRuns = 200
 
 // BeginRun records that a run starts, and returns its number. Runs that were
 // left running by a process that died become interrupted: whoever holds the
-// lease knows that nobody else runs.
+// lease knows that nobody else runs, and may itself begin several.
 func (s *Store) BeginRun(ctx context.Context, l *Lease, r engine.RunInfo) (int64, error) {
 	var id int64
 	summary, err := json.Marshal(r.Summary)
@@ -24,8 +24,10 @@ func (s *Store) BeginRun(ctx context.Context, l *Lease, r engine.RunInfo) (int64
 		return 0, err
 	}
 	err = s.submit(ctx, l, func(ctx context.Context, t *transaction) error {
-		if _, err := t.tx.ExecContext(ctx, "UPDATE run SET status = ? WHERE status = ?", string(engine.RunInterrupted), string(engine.RunRunning)); err != nil {
-			return err
+		if !l.began.Load() {
+			if _, err := t.tx.ExecContext(ctx, "UPDATE run SET status = ? WHERE status = ?", string(engine.RunInterrupted), string(engine.RunRunning)); err != nil {
+				return err
+			}
 		}
 		if err := t.prune(ctx); err != nil {
 			return err
@@ -36,6 +38,7 @@ func (s *Store) BeginRun(ctx context.Context, l *Lease, r engine.RunInfo) (int64
 			return err
 		}
 		id, err = res.LastInsertId()
+		l.began.Store(true)
 		return err
 	})
 	return id, err
@@ -46,7 +49,7 @@ func (t *transaction) prune(ctx context.Context) error {
 	for _, old := range []string{
 		"DELETE FROM operation WHERE open = 0 AND run <= (SELECT max(id) FROM run) - ?",
 		"DELETE FROM attempt WHERE run <= (SELECT max(id) FROM run) - ?",
-		"DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ?",
+		"DELETE FROM run WHERE id <= (SELECT max(id) FROM run) - ? AND status <> '" + string(engine.RunRunning) + "'",
 	} {
 		if _, err := t.tx.ExecContext(ctx, old, keepRuns); err != nil {
 			return err

@@ -269,16 +269,25 @@ func TestLock(t *testing.T) {
 func TestRunsLeftRunningBecomeInterrupted(t *testing.T) {
 	s := open(t, t.TempDir())
 	l := lease(t, s)
-	for range 2 {
+	begin := func() {
+		t.Helper()
 		if _, err := s.BeginRun(t.Context(), l, engine.RunInfo{Command: "apply", Started: at}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	begin()
+	l.Release(t.Context())
+	l = lease(t, s)
+	begin()
+	begin() // under one lease, runs may overlap
+	if run, err := s.Run(t.Context(), 2); err != nil || run.Status != engine.RunRunning {
+		t.Errorf("the first of two at once: %+v (%v)", run, err)
 	}
 	if err := s.EndRun(t.Context(), l, engine.RunInfo{ID: 2, Status: engine.RunFailed, Ended: at.Add(time.Minute), Failures: 3}); err != nil {
 		t.Fatal(err)
 	}
 	runs, err := s.Runs(t.Context(), 0)
-	if err != nil || len(runs) != 2 || runs[0].ID != 2 || runs[0].Status != engine.RunFailed || runs[0].Failures != 3 || runs[1].Status != engine.RunInterrupted {
+	if err != nil || len(runs) != 3 || runs[1].ID != 2 || runs[1].Status != engine.RunFailed || runs[1].Failures != 3 || runs[2].Status != engine.RunInterrupted {
 		t.Errorf("runs: %+v (%v)", runs, err)
 	}
 	if _, err := s.Run(t.Context(), 9); !errors.Is(err, os.ErrNotExist) {

@@ -35,9 +35,15 @@ func (x *Executor) Run(ctx, hard context.Context, run int64, steps []engine.Step
 		Executor: x, run: run, steps: steps, frontier: NewFrontier(steps),
 		results: make(chan attempt), notes: make(chan note), wake: make(chan int), quit: make(chan struct{}), soft: ctx, hard: hard,
 		begun: make([]time.Time, len(steps)), tries: make([]int, len(steps)),
-		sleeping: map[int]*nap{}, running: map[class]int{},
+		sleeping: map[int]*nap{}, pool: x.Limits.Pool,
 	}
 	defer close(l.quit)
+	if l.pool == nil {
+		l.pool = NewPool()
+	}
+	var leave func()
+	l.freed, leave = l.pool.join()
+	defer leave()
 	err := l.loop(ctx)
 	r := Report{States: l.frontier.state, Failed: l.failed, Interrupted: l.cancelled}
 	return r, err
@@ -61,9 +67,12 @@ type loop struct {
 	begun     []time.Time    // of the first attempt
 	tries     []int
 	inFlight  int // steps that take a slot
+	counted   int // those of them that call a provider
 	waiting   int // steps that only wait, and take none
-	running   map[class]int
-	sleeping  map[int]*nap // steps between two attempts
+	pool      *Pool
+	freed     chan struct{} // told when another run gives a place back
+	starved   bool          // a step waits for a place of the pool
+	sleeping  map[int]*nap  // steps between two attempts
 	failed    []StepError
 	fatal     error
 	cancelled bool
@@ -99,7 +108,7 @@ func (l *loop) loop(ctx context.Context) error {
 			start = l.pick()
 		} else {
 			l.stop()
-			done = nil
+			done, l.starved = nil, false
 		}
 		if l.flush(); l.fatal == nil {
 			l.launch(start)
@@ -107,7 +116,7 @@ func (l *loop) loop(ctx context.Context) error {
 			l.refuse(start)
 			l.stop() // a step taken back between two attempts has no timer to wait for
 		}
-		if l.inFlight+l.waiting == 0 && len(l.sleeping) == 0 {
+		if l.inFlight+l.waiting == 0 && len(l.sleeping) == 0 && (!l.starved || l.fatal != nil) {
 			if l.fatal != nil {
 				return l.lastWords()
 			}
@@ -125,6 +134,7 @@ func (l *loop) loop(ctx context.Context) error {
 			l.tell(engine.Event{At: now, Step: l.steps[n.id], State: engine.Running, Attempt: l.tries[n.id], Elapsed: now.Sub(l.begun[n.id]), Note: n.text})
 		case id := <-l.wake:
 			l.awake(id)
+		case <-l.freed:
 		case <-done:
 		}
 	}
@@ -144,11 +154,12 @@ func (l *loop) drain() {
 
 // pick takes as many ready steps as the limits allow, and passes through gates.
 func (l *loop) pick() []int {
+	l.pool.mu.Lock() // nobody else takes the place that room has found
+	defer l.pool.mu.Unlock()
 	var start []int
+	l.starved = false
 	for {
-		id, ok := l.frontier.Next(func(p engine.Phase, provider string) bool {
-			return provider == "" || l.room(p, provider)
-		})
+		id, ok := l.frontier.Next(l.room)
 		if !ok {
 			return start
 		}
@@ -157,7 +168,7 @@ func (l *loop) pick() []int {
 			l.frontier.Done(id)
 			continue
 		}
-		l.take(s, 1)
+		l.take(s)
 		start = append(start, id)
 		if l.tries[id] == 0 {
 			in := l.Runner.Intend(s)
@@ -167,24 +178,18 @@ func (l *loop) pick() []int {
 	}
 }
 
-// room reports whether the limits allow one more step of a class. Gates, and what
-// is only recorded, have no provider and no limit.
+// room reports whether the limits allow one more step of a class. Gates, and what is
+// only recorded, have no provider and no limit.
 func (l *loop) room(p engine.Phase, provider string) bool {
-	total, phase, prov := 0, 0, 0
-	for c, n := range l.running {
-		if c.provider == "" {
-			continue
-		}
-		total += n
-		if c.phase == p {
-			phase += n
-		}
-		if c.provider == provider {
-			prov += n
-		}
+	if provider == "" {
+		return true
 	}
-	mostPhase, mostProv := l.Limits.Phases[p], l.Limits.Providers[provider]
-	return (l.Limits.Total == 0 || total < l.Limits.Total) && (mostPhase == 0 || phase < mostPhase) && (mostProv == 0 || prov < mostProv)
+	if l.Limits.Total > 0 && l.counted >= l.Limits.Total {
+		return false
+	}
+	free := l.pool.room(class{p, provider}, l.Limits)
+	l.starved = l.starved || !free
+	return free
 }
 
 // operation names the operation of a step in the journal.
@@ -251,16 +256,30 @@ func (l *loop) refuse(ids []int) {
 	}
 }
 
-func (l *loop) release(id int) { l.take(l.steps[id], -1) }
-
-// take counts n more steps like s as begun. One that only waits takes no slot.
-func (l *loop) take(s engine.Step, n int) {
+// take counts a step as begun. One that only waits takes no slot.
+func (l *loop) take(s engine.Step) {
 	if s.Op == engine.OpJudge {
-		l.waiting += n
+		l.waiting++
 		return
 	}
-	l.inFlight += n
-	l.running[class{s.Phase, s.Provider}] += n
+	l.inFlight++
+	if s.Provider != "" {
+		l.counted++
+		l.pool.running[classOf(s)]++
+	}
+}
+
+func (l *loop) release(id int) {
+	s := l.steps[id]
+	if s.Op == engine.OpJudge {
+		l.waiting--
+		return
+	}
+	l.inFlight--
+	if s.Provider != "" {
+		l.counted--
+		l.pool.give(classOf(s))
+	}
 }
 
 // attempt runs in a worker: it touches nothing of the loop but its constants.

@@ -24,11 +24,14 @@ type Journal interface {
 	Append(ctx context.Context, b engine.Batch) error
 }
 
-// Limits bounds what runs at once; 0 or a missing entry means no bound.
+// Limits bounds what runs at once; 0 or a missing entry means no bound. Those of
+// phases and providers hold for all runs that share a Pool together, Total for each:
+// what takes long in one run holds up no other.
 type Limits struct {
 	Total     int
 	Phases    map[engine.Phase]int
 	Providers map[string]int
+	Pool      *Pool // nil for a run by itself
 }
 
 // Backoff is the wait between attempts: Base, doubled each time up to Max, of

@@ -34,7 +34,11 @@ func pack(in Input, machines map[engine.Address][]int) Result {
 				movers = append(movers, item{i, n, was, "its machine goes away"})
 				continue
 			}
-			if why := s.allowed(i, b); why != "" {
+			why := s.allowed(i, b)
+			if why == "" && in.Lost[replica] {
+				why = b.closed
+			}
+			if why != "" {
 				movers = append(movers, item{i, n, was, why})
 				continue
 			}
@@ -47,6 +51,9 @@ func pack(in Input, machines map[engine.Address][]int) Result {
 	for _, it := range movers {
 		replica := in.Functions[it.fn].Address.At(it.n)
 		b, why := s.choose(it.fn)
+		if was := s.byAddr[it.was]; b == nil && in.Lost[replica] && was != nil && s.allowed(it.fn, was) == "" {
+			b, it.why = was, "" // it waits for its machine
+		}
 		s.placed[it.fn]++
 		if b == nil {
 			r.Unplaced = append(r.Unplaced, Unplaced{replica, s.whyNot(it.fn)})
@@ -66,12 +73,14 @@ func pack(in Input, machines map[engine.Address][]int) Result {
 // sortBySize puts the replicas that are hardest to place first, and colocated
 // functions next to each other.
 func (s *state) sortBySize(items []item) {
-	var most amount
-	for _, b := range s.boxes {
-		most.milli, most.bytes = max(most.milli, b.size.milli), max(most.bytes, b.size.bytes)
-	}
 	share := make([]float64, len(s.needs))
 	for i, n := range s.needs {
+		var most amount // of the machines that it may be on
+		for _, on := range s.in.Functions[i].On {
+			for _, b := range s.onGroup[on] {
+				most.milli, most.bytes = max(most.milli, b.size.milli), max(most.bytes, b.size.bytes)
+			}
+		}
 		share[i] = max(ratio(float64(n.milli), float64(most.milli)), ratio(float64(n.bytes), float64(most.bytes)))
 	}
 	team := make([]float64, len(s.needs)) // the largest share among the colocated

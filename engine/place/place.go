@@ -14,7 +14,8 @@ type Input struct {
 	Replicas  map[engine.Address][]int          // numbers of the replicas wanted, by function, sorted
 	Have      map[engine.Address][]int          // numbers of the machines that there are, by group
 	Was       map[engine.Address]engine.Address // where each existing replica is
-	Closed    map[engine.Address]bool           // machines that take no further replica
+	Closed    map[engine.Address]string         // machines that take no further replica: why
+	Lost      map[engine.Address]bool           // replicas that work no more where they are: they go elsewhere, if they can
 }
 
 // Result is where everything goes.
@@ -126,9 +127,53 @@ func (r *Result) wantsMore(in Input, machines map[engine.Address][]int) *engine.
 func (r *Result) Reserve(function, machine engine.Address) bool {
 	m := r.state.machine(machine)
 	fi := r.state.function(function)
-	if m == nil || fi < 0 || m.closed || !m.room(r.state.needs[fi]) {
+	if m == nil || fi < 0 || m.closed != "" || !m.room(r.state.needs[fi]) {
 		return false
 	}
 	m.take(r.state.needs[fi], fi, 0)
 	return true
+}
+
+// Around is what of an input has to do with a group of machines: the functions that
+// may run on it, the other machines that they may run on, and so forth. What becomes
+// of it does not depend on the rest.
+func (in Input) Around(group engine.Address) Input {
+	groups, functions := map[engine.Address]bool{group: true}, map[engine.Address]bool{}
+	for grown := true; grown; {
+		grown = false
+		for _, f := range in.Functions {
+			others := slices.Concat(f.Colocate, f.Avoid)
+			joins := functions[f.Address] ||
+				slices.ContainsFunc(f.On, func(a engine.Address) bool { return groups[a] }) ||
+				slices.ContainsFunc(others, func(a engine.Address) bool { return functions[a] })
+			if !joins {
+				continue
+			}
+			for set, all := range map[*map[engine.Address]bool][]engine.Address{&groups: f.On, &functions: append(others, f.Address)} {
+				for _, a := range all {
+					grown = grown || !(*set)[a]
+					(*set)[a] = true
+				}
+			}
+		}
+	}
+	part := Input{Replicas: map[engine.Address][]int{}, Have: in.Have, Was: map[engine.Address]engine.Address{}, Closed: in.Closed, Lost: in.Lost}
+	for _, m := range in.Machines {
+		if groups[m.Address] {
+			part.Machines = append(part.Machines, m)
+		}
+	}
+	for _, f := range in.Functions {
+		if !functions[f.Address] {
+			continue
+		}
+		part.Functions = append(part.Functions, f)
+		part.Replicas[f.Address] = in.Replicas[f.Address]
+		for _, n := range in.Replicas[f.Address] {
+			if m, ok := in.Was[f.Address.At(n)]; ok {
+				part.Was[f.Address.At(n)] = m
+			}
+		}
+	}
+	return part
 }

@@ -329,3 +329,43 @@ func BenchmarkPlace1000MachinesStable(b *testing.B) {
 		place.Compute(in)
 	}
 }
+
+// What is around a group of machines is placed as in the whole.
+func TestAroundTellsAllThatMatters(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		in := place.Input{Replicas: map[engine.Address][]int{}, Have: map[engine.Address][]int{}, Was: map[engine.Address]engine.Address{}}
+		names := []string{"a", "b", "c", "d"}
+		for _, name := range names {
+			have := rapid.IntRange(1, 3).Draw(t, "machines")
+			cpus, memory := rapid.IntRange(2, 6).Draw(t, "cpus"), engine.Size(rapid.IntRange(2, 6).Draw(t, "memory"))
+			in.Machines = append(in.Machines, machines(name, engine.Bounds{Min: 1, Max: 5, Autoscaled: true}, float64(cpus), memory*engine.GiB, 5))
+			in.Have[vm(name)] = first(have)
+		}
+		for i := range rapid.IntRange(1, 6).Draw(t, "functions") {
+			f := function(fmt.Sprint("f", i), float64(rapid.IntRange(1, 3).Draw(t, "cpu"))/2, rapid.SampledFrom(names).Draw(t, "on"))
+			f.Each.Memory = engine.Size(rapid.IntRange(0, 2).Draw(t, "needs")) * engine.GiB
+			if i > 0 && rapid.Bool().Draw(t, "related") {
+				f.Avoid = []engine.Address{fn(fmt.Sprint("f", rapid.IntRange(0, i-1).Draw(t, "avoids")))}
+			}
+			in.Functions = append(in.Functions, f)
+			in.Replicas[f.Address] = first(rapid.IntRange(0, 6).Draw(t, "replicas"))
+			for _, n := range in.Replicas[f.Address] {
+				if rapid.Bool().Draw(t, "exists") {
+					in.Was[f.Address.At(n)] = f.On[0].At(0)
+				}
+			}
+		}
+		whole := place.Compute(in)
+		for _, name := range names {
+			part := place.Compute(in.Around(vm(name)))
+			if !slices.Equal(whole.Machines[vm(name)], part.Machines[vm(name)]) {
+				t.Fatalf("%s needs machines %v, around it %v", name, whole.Machines[vm(name)], part.Machines[vm(name)])
+			}
+			for _, p := range part.Placings {
+				if p.Machine.Group() == vm(name) && !slices.Contains(whole.Placings, p) {
+					t.Fatalf("around %s %s goes to %s, which it does not else", name, p.Replica, p.Machine)
+				}
+			}
+		}
+	})
+}

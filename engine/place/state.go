@@ -21,7 +21,7 @@ func amountOf(c engine.Capacity) amount {
 type box struct {
 	addr, group engine.Address
 	size, used  amount // a size of 0 means no limit
-	closed      bool
+	closed      string // why it takes no further replica; "" if it does
 	count       map[int]int
 	total       int
 }
@@ -147,8 +147,8 @@ func (s *state) allowed(i int, b *box) string {
 
 // takes says why no further replica of function i may go to b, "" if it may.
 func (s *state) takes(i int, b *box) string {
-	if b.closed {
-		return "it is suspended"
+	if b.closed != "" {
+		return b.closed
 	}
 	return s.allowed(i, b)
 }
@@ -171,7 +171,7 @@ func (s *state) free(group engine.Address, functions []engine.FunctionGroup) int
 	}
 	total := 0
 	for _, b := range s.onGroup[group] {
-		if b.closed {
+		if b.closed != "" {
 			continue
 		}
 		n := math.MaxInt32

@@ -16,7 +16,9 @@ func (c *computer) backends() {
 		}
 		for _, fn := range engine.MustDecode[engine.Frontend](front.Planned).Targets() {
 			for _, replica := range c.members[fn] {
-				if r := c.changeOf(replica); r != nil && !resting(r) {
+				if b := engine.BackendOf(front.Address, replica); c.busy(b) {
+					c.passes(b, d.Source)
+				} else if r := c.changeOf(replica); r != nil && !resting(r) {
 					c.add(c.decide(c.backend(*front, *r)))
 				}
 			}

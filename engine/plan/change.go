@@ -49,6 +49,9 @@ func (c *computer) declare(d *engine.Decl) {
 		members = []engine.Address{d.Address}
 	}
 	for _, a := range members {
+		if c.passes(a, d.Source) {
+			continue
+		}
 		s := subject{
 			addr: a, provider: d.Provider, want: bare, hidden: hidden, needs: d.Needs,
 			config: config, timeouts: d.Timeouts, source: d.Source,
@@ -281,7 +284,7 @@ func (c *computer) createFirst(ch engine.Change) bool {
 func (c *computer) deletions() {
 	var rest []engine.Address
 	for a := range c.objects {
-		if _, wanted := c.at[a]; !wanted {
+		if _, wanted := c.at[a]; !wanted && !c.busy(a) {
 			rest = append(rest, a)
 		}
 	}

@@ -21,6 +21,7 @@ type Input struct {
 	Sizes    map[engine.Address]int            // sizes ordered by the loop, of autoscaled groups
 	Pins     []engine.Pin                      // functions that go back to a revision
 	Now      time.Time                         // what is kept for a rollback until then is not any more
+	Live     *Live                             // with what the loop plans; nil for everybody else
 
 	// Refine lets the provider of that name refine the default comparison. It
 	// must be pure. nil refines nothing.
@@ -77,6 +78,7 @@ type computer struct {
 	machine   map[engine.Address]engine.Placing   // by replica
 	members   map[engine.Address][]engine.Address // instances by group, in order
 	homes     map[engine.Address]engine.Address   // by image, the host that makes it
+	leaving   map[engine.Address]bool             // replicas that a run under way ends: they still take room
 
 	changes []engine.Change
 	at      map[engine.Address]int // of changes
@@ -160,9 +162,15 @@ func (c *computer) premises() place.Input {
 	in := place.Input{Machines: slices.Clone(d.Machines), Functions: d.Functions, Replicas: map[engine.Address][]int{}, Have: have, Was: was}
 	in.Closed = c.suspendedMachines()
 	for i := range in.Machines {
+		in.Machines[i].Each = c.capacity(in.Machines[i])
+	}
+	if c.in.Live != nil {
+		c.live(&in)
+		return in
+	}
+	for i := range in.Machines {
 		m := &in.Machines[i]
 		m.Count = c.ordered(m.Address, m.Count, have)
-		m.Each = c.capacity(*m)
 	}
 	for _, f := range d.Functions {
 		in.Replicas[f.Address] = c.sized(f.Address, f.Replicas).Indexes(have[f.Address])
@@ -173,6 +181,7 @@ func (c *computer) premises() place.Input {
 // place decides about the sizes of groups and the places of replicas.
 func (c *computer) place() {
 	c.placement = place.Compute(c.premises())
+	c.placement.Placings = slices.DeleteFunc(c.placement.Placings, func(p engine.Placing) bool { return c.leaving[p.Replica] })
 	for _, p := range c.placement.Placings {
 		c.machine[p.Replica] = p
 		c.members[p.Replica.Group()] = append(c.members[p.Replica.Group()], p.Replica)
@@ -251,6 +260,9 @@ func (c *computer) reportPlacement() {
 	byFunction := map[engine.Address][]place.Unplaced{}
 	var order []engine.Address
 	for _, u := range c.placement.Unplaced {
+		if c.waits(u.Replica) {
+			continue
+		}
 		g := u.Replica.Group()
 		if byFunction[g] == nil {
 			order = append(order, g)

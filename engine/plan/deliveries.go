@@ -17,7 +17,7 @@ func (c *computer) deliver(needs []engine.Need, machine engine.Change) []engine.
 			continue
 		}
 		a := engine.DeliveryOf(n.Target, machine.Address)
-		if c.changeOf(a) == nil {
+		if c.changeOf(a) == nil && !c.passes(a, n.Source) {
 			c.add(c.decide(c.delivery(*image, machine)))
 		}
 		needs = append(needs, engine.Need{Target: a, Source: n.Source})

@@ -34,11 +34,11 @@ func enumerated(names []string) string {
 }
 
 // suspendedMachines lists the machines that take no further replica.
-func (c *computer) suspendedMachines() map[engine.Address]bool {
-	closed := map[engine.Address]bool{}
+func (c *computer) suspendedMachines() map[engine.Address]string {
+	closed := map[engine.Address]string{}
 	for a, objects := range c.objects {
 		if cur, _ := engine.Current(objects); machine(a) && cur.Lifecycle == engine.Suspended {
-			closed[a] = true
+			closed[a] = "it is suspended"
 		}
 	}
 	return closed

@@ -3,6 +3,7 @@ package rule
 import (
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/flowctl/flowctl/engine"
 )
@@ -71,12 +72,20 @@ func (b *builder) aims() {
 			b.problem("metric", i, "", "Burst longer than the window", "The burst window of %q is %s, longer than the window of the metric itself, %s, so it sees a rise later. Make it shorter.", m.Name, m.Burst.Window, m.Window)
 		}
 	}
+	if b.from.Min == 0 && len(b.from.Metrics) > 0 && len(b.from.Schedules) == 0 && !slices.ContainsFunc(b.from.Metrics, wakes) {
+		b.problem("", 0, "min", "Function that could not wake", "With min = 0 it may rest at no replica, and %s can be measured of replicas only, so nothing would ever wake it. Write min = 1, or add a metric that tells of work without them: rps, in_flight or queue of its frontend, or one with a source of its own.", strings.Join(b.names(), " and "))
+	}
 	if len(b.from.Budgets) > 0 {
 		b.problem("budget", 0, "", "Budget of a function", "A budget limits how many machines are emptied at once. Move it into the scaling block of the vm.")
 	}
 	if b.from.Zero != nil && b.from.Min > 0 {
 		b.idle("zero", 0, "", "A function with min = %d never rests. Write min = 0, or remove the block.", b.from.Min)
 	}
+}
+
+// wakes reports whether a metric can tell of work for a function that rests.
+func wakes(m engine.Metric) bool {
+	return m.Source != "" || !slices.Contains(averages, m.Name)
 }
 
 // machines finds settings of functions in a block about machines.

@@ -65,7 +65,7 @@ var rooms = map[string]room{
 	"runtime/simulate": {ours: []string{"engine", "engine/place", "engine/rule", "runtime/decide", "runtime/fleet", "runtime/elastic"}, foreign: cty, pure: true, bans: io},
 	"runtime/observe": {ours: []string{"engine", "engine/rule", "providers", "tasks", "runtime/decide"}, bans: []string{"database/sql"},
 		foreign: []string{"github.com/prometheus/client_golang/api", "github.com/prometheus/common/model", "github.com/tidwall/gjson"}},
-	"runtime/control": {ours: []string{"engine", "engine/exec", "engine/plan", "engine/rule", "runtime", "runtime/decide", "runtime/fleet", "runtime/observe", "state", "tasks"}, foreign: cty,
+	"runtime/control": {ours: []string{"engine", "engine/exec", "engine/place", "engine/plan", "engine/rule", "providers", "runtime", "runtime/decide", "runtime/fleet", "runtime/observe", "state", "tasks"}, foreign: cty,
 		bans: []string{"net/http", "database/sql", "os/exec"}},
 	"runtime/telemetry": {ours: []string{"engine"}, foreign: []string{"go.opentelemetry.io/otel"}, bans: []string{"database/sql", "os/exec"}},
 	"runtime/api":       {ours: []string{"engine", "providers", "runtime/control", "runtime/decide", "state"}, foreign: []string{"github.com/prometheus/client_golang"}, bans: []string{"database/sql", "os/exec"}},

@@ -51,6 +51,7 @@ var (
 	_ providers.Signaler  = (*Local)(nil)
 
 	_ providers.Meter   = (*Local)(nil)
+	_ providers.Watcher = (*Local)(nil)
 	_ providers.Sizer   = (*Local)(nil)
 	_ providers.Cleaner = (*Local)(nil)
 )

@@ -67,6 +67,7 @@ var (
 	_ providers.Closer    = (*Sim)(nil)
 	_ providers.Cleaner   = (*Sim)(nil)
 	_ providers.Shifter   = (*Sim)(nil)
+	_ providers.Watcher   = (*Sim)(nil)
 
 	_ providers.Introducer = (*Sim)(nil)
 )

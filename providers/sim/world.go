@@ -19,17 +19,18 @@ import (
 
 // World is everything that exists. It is safe for concurrent use.
 type World struct {
-	mu     sync.Mutex
-	things map[engine.Key]engine.Object
-	broken map[engine.Key]string // why each thing that does not work does not
-	on     map[string]int        // replicas by machine id, backends by replica id
-	path   string                // of the log; "" for a world in memory only
-	log    *os.File              // nil until something is written
-	calls  []Event
-	watch  func(Event, map[engine.Key]engine.Object)
-	shares map[engine.Key]int                         // of backends that do not get requests like the others
-	knows  map[engine.Key]map[string]providers.Roster // what machines know, by cluster
-	counts func(backend, replica engine.Object, share int) providers.Tally
+	mu        sync.Mutex
+	things    map[engine.Key]engine.Object
+	broken    map[engine.Key]string // why each thing that does not work does not
+	on        map[string]int        // replicas by machine id, backends by replica id
+	path      string                // of the log; "" for a world in memory only
+	log       *os.File              // nil until something is written
+	calls     []Event
+	watch     func(Event, map[engine.Key]engine.Object)
+	shares    map[engine.Key]int                         // of backends that do not get requests like the others
+	knows     map[engine.Key]map[string]providers.Roster // what machines know, by cluster
+	followers map[chan providers.Event]bool
+	counts    func(backend, replica engine.Object, share int) providers.Tally
 }
 
 // Event is one change of the world.
@@ -286,6 +287,7 @@ func (w *World) remove(k engine.Key, operation string) error {
 
 func (w *World) changed(e Event) error {
 	w.calls = append(w.calls, e)
+	w.happened(e.Key, e.Op)
 	w.tell(e)
 	return w.write(e.Key)
 }
@@ -346,6 +348,7 @@ func (w *World) Break(a engine.Address, why string) {
 	for k := range w.things {
 		if k.Address == a {
 			w.broken[k] = why
+			w.happened(k, "broken")
 			w.write(k)
 		}
 	}
@@ -366,8 +369,10 @@ func (w *World) Alter(a engine.Address, attrs map[string]cty.Value) {
 func (w *World) drift(k engine.Key, o *engine.Object) {
 	if o == nil {
 		w.forget(k)
+		w.happened(k, "removed")
 	} else {
 		w.keep(*o)
+		w.happened(k, "altered")
 	}
 	w.write(k)
 }

@@ -23,6 +23,7 @@ type Status struct {
 	Failed  string            `json:"failed,omitempty" doc:"why what was decided could not be done, until it can"`
 	Again   time.Time         `json:"again,omitzero" doc:"when that is tried again"`
 	Running []Size            `json:"running,omitempty" doc:"sizes that a run is under way to"`
+	Notes   []string          `json:"notes,omitempty" doc:"what is out of the ordinary: runs that wait for each other, machines that are given up"`
 	Rules   []Rule            `json:"rules" doc:"the scaling blocks"`
 	Sources map[string]string `json:"sources,omitempty" doc:"sources of metrics that give nothing: why"`
 }
@@ -103,7 +104,7 @@ type Sample struct {
 
 // StatusOf converts a status.
 func StatusOf(flow string, s control.Status) Status {
-	j := Status{Flow: flow, At: s.At, Waiting: s.Waiting, Held: s.Held, Trouble: s.Trouble, Failed: s.Failed, Again: s.Again, Sources: s.Sources, Rules: []Rule{}}
+	j := Status{Flow: flow, At: s.At, Waiting: s.Waiting, Held: s.Held, Trouble: s.Trouble, Failed: s.Failed, Again: s.Again, Sources: s.Sources, Notes: s.Notes(), Rules: []Rule{}}
 	for _, a := range slices.SortedFunc(maps.Keys(s.Running), engine.Address.Compare) {
 		j.Running = append(j.Running, Size{a.String(), s.Running[a]})
 	}

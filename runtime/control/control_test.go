@@ -73,7 +73,8 @@ type lab struct {
 	wrap  func(providers.Provider) providers.Provider
 
 	mu   sync.Mutex
-	load float64 // cores that are asked of all replicas together; below 0: nobody can say
+	load float64                    // cores that are asked of all replicas together; below 0: nobody can say
+	each map[engine.Address]float64 // the same of functions that have a load of their own
 }
 
 func newLab(t *testing.T) *lab {
@@ -105,8 +106,20 @@ func (m metered) Usage(_ context.Context, objects []engine.Object) ([]providers.
 			all = append(all, providers.Usage{Address: o.Address})
 		}
 	}
+	count := map[engine.Address]int{}
+	for _, u := range all {
+		if _, own := m.l.each[u.Address.Group()]; own {
+			count[u.Address.Group()]++
+		} else {
+			count[engine.Address{}]++
+		}
+	}
 	for i := range all {
-		all[i].CPUCores = min(1, m.l.load/float64(len(all)))
+		if load, own := m.l.each[all[i].Address.Group()]; own {
+			all[i].CPUCores = min(1, load/float64(count[all[i].Address.Group()]))
+		} else {
+			all[i].CPUCores = min(1, m.l.load/float64(count[engine.Address{}]))
+		}
 	}
 	return all, nil
 }
@@ -205,6 +218,16 @@ func (l *lab) ask(load float64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.load = load
+}
+
+// askOf is ask, of one function.
+func (l *lab) askOf(function engine.Address, load float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.each == nil {
+		l.each = map[engine.Address]float64{}
+	}
+	l.each[function] = load
 }
 
 // after lets time pass.
@@ -321,22 +344,6 @@ func TestNothingShrinksOnMissingData(t *testing.T) {
 		l.ask(0.4)
 		after(20 * time.Minute)
 		l.expect("with data again", 1, 1)
-	})
-}
-
-// What is removed behind our back is made again within one interval.
-func TestDriftIsRepaired(t *testing.T) {
-	inBubble(t, func(t *testing.T, l *lab) {
-		text := fmt.Sprintf(twoTier, 20)
-		l.ask(0.4)
-		l.apply(text)
-		_, stop := l.serve()
-		defer stop()
-		after(time.Minute)
-		l.world.Vanish(web.At(0))
-		after(time.Minute + time.Second)
-		l.expect("after the repair", 1, 1)
-		l.empty(text)
 	})
 }
 

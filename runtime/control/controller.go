@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/exec"
 	"github.com/flowctl/flowctl/engine/rule"
 	"github.com/flowctl/flowctl/runtime"
 	"github.com/flowctl/flowctl/runtime/decide"
@@ -28,6 +29,7 @@ type Store interface {
 	Deliberate(ctx context.Context, l *state.Lease, d state.Deliberated) error
 	Sample(ctx context.Context, l *state.Lease, readings []state.Reading, now time.Time) error
 	Samples(ctx context.Context, q state.Span) ([]state.Rollup, error)
+	Holder(ctx context.Context, name string) (*state.Holder, error)
 }
 
 var _ Store = (*state.Store)(nil)
@@ -45,25 +47,39 @@ type Controller struct {
 	Beat      time.Duration // between two ticks; 0 means DefaultBeat
 
 	lease *state.Lease // of state.ControllerLock
+	flow  shared       // the flow's lock, for the runs
+	pool  *exec.Pool   // what they have under way
+	news  chan heard
 
 	// Run's goroutine alone touches these.
-	spec    string // digest of the one whose rules these are
-	refused string // digest of one that could not be read
-	held    string // why nothing may be done; "" if it may
-	serial  int64
-	snap    engine.Snapshot
-	counts  map[engine.Address]int // of snap
-	unknown []string               // scaling blocks that cannot be evaluated
-	desired engine.Desired
-	rules   []*ruled
-	told    bool                         // something was measured just now
-	orders  map[engine.Address]int       // decided, and not yet begun
-	running *job                         // nil while there is none
-	repair  time.Time                    // when to look for drift next
-	wait    time.Time                    // when to try again, after somebody else had the lock
-	failed  failures                     // of repairs
-	late    map[engine.Address]*failures // of orders, by group
-	times   durations
+	spec     string // digest of the one whose rules these are
+	refused  string // digest of one that could not be read
+	held     string // why nothing may be done; "" if it may
+	serial   int64
+	snap     engine.Snapshot
+	counts   map[engine.Address]int // of snap
+	unknown  []string               // scaling blocks that cannot be evaluated
+	desired  engine.Desired
+	rules    []*ruled
+	told     bool                             // something was measured just now
+	orders   map[engine.Address]order         // decided, and not yet carried out
+	runs     []*run                           // under way, in the order in which they began
+	under    map[engine.Address]engine.Change // what they do
+	done     chan func(time.Time)             // what was done beside the loop: the rest of it
+	beside   int                              // how much is
+	planning bool
+	stamp    int                          // grows with orders, runs and what is seen
+	tried    map[engine.Address]trial     // orders of which nothing could be begun
+	wait     time.Time                    // when to try again, after somebody else had the lock
+	late     map[engine.Address]*failures // what did not succeed, by what was to change
+	blind    failures                     // of plans
+	rebuilt  map[engine.Address]*failures // machines that were made again
+	fleets   map[engine.Address]fleetAt
+	premises placement
+	times    durations
+	eyes     eyes
+	followed string // the spec whose providers are listened to
+	last     health
 
 	mu     sync.Mutex
 	status Status
@@ -99,7 +115,7 @@ func (c *Controller) Run(ctx, hard context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.orders = map[engine.Address]int{}
+	c.begin()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	measuring, stop := context.WithCancel(ctx)
@@ -108,7 +124,26 @@ func (c *Controller) Run(ctx, hard context.Context) error {
 	c.Collector.Took = measured.took
 	wg.Go(func() { c.Collector.Run(measuring) })
 	wg.Go(func() { c.keepSamples(measuring, measured) })
+	watching, blind := context.WithCancel(ctx)
+	defer blind()
+	c.eyes.watch = func(f func(context.Context)) context.CancelFunc {
+		one, stop := context.WithCancel(watching)
+		wg.Go(func() { f(one) })
+		return stop
+	}
 	return c.loop(ctx, hard, past)
+}
+
+func (c *Controller) begin() {
+	c.pool = exec.NewPool()
+	c.done, c.news = make(chan func(time.Time)), make(chan heard)
+	c.orders, c.tried = map[engine.Address]order{}, map[engine.Address]trial{}
+	c.late, c.rebuilt = map[engine.Address]*failures{}, map[engine.Address]*failures{}
+	c.fleets, c.under = map[engine.Address]fleetAt{}, map[engine.Address]engine.Change{}
+	c.flow = shared{take: func(ctx context.Context) (*state.Lease, error) {
+		return c.Flow.Lock(ctx, runtime.Owner(runtime.ControllerCommand, c.Now()), 0, nil)
+	}}
+	c.eyes = eyes{seen: map[engine.Key]sighting{}, dirty: map[engine.Address]bool{}, watched: map[string]watched{}}
 }
 
 // leaderPoll is the time between two tries at the lock of another controller.
@@ -140,47 +175,66 @@ func (c *Controller) lead(ctx context.Context) error {
 func (c *Controller) loop(ctx, hard context.Context, past map[string][]byte) error {
 	tick := time.NewTicker(cmp.Or(c.Beat, DefaultBeat))
 	defer tick.Stop()
-	done := make(chan result)
 	for {
-		j, err := c.tick(ctx, past, c.Now())
+		err := c.tick(ctx, hard, past, c.Now())
 		c.told = false
 		if errors.Is(err, state.ErrFenced) {
+			c.finish()
 			return err
 		}
 		if err != nil {
 			c.Log.Error("the flow cannot be looked at", "err", err)
 			c.publish(func(s *Status) { s.Trouble = err.Error() })
-		} else if j != nil {
-			c.running = j
-			go func() { done <- c.carryOut(ctx, hard, j) }() // awaited below
 		}
 		select {
 		case <-tick.C:
 		case <-c.Collector.Fresh():
 			c.told = true
-		case r := <-done:
-			c.settle(ctx, r, c.Now())
+		case rest := <-c.done:
+			c.took(rest)
+		case h := <-c.news:
+			c.heard(h)
 		case <-ctx.Done():
-			if c.running != nil {
-				c.settle(context.WithoutCancel(ctx), <-done, c.Now())
-			}
+			c.finish()
 			return nil
 		}
 	}
 }
 
-// tick looks at what there is now, decides what is due, and returns what is to be
-// carried out, nil for nothing.
-func (c *Controller) tick(ctx context.Context, past map[string][]byte, now time.Time) (*job, error) {
+// finish waits for all that is done beside the loop.
+func (c *Controller) finish() {
+	for c.beside > 0 {
+		select {
+		case rest := <-c.done:
+			c.took(rest)
+		case <-c.news:
+		}
+	}
+}
+
+// took takes up what was done beside the loop.
+func (c *Controller) took(rest func(time.Time)) {
+	c.beside--
+	rest(c.Now())
+}
+
+// aside does something beside the loop, which takes up the rest of it.
+func (c *Controller) aside(work func() (rest func(now time.Time))) {
+	c.beside++
+	go func() { c.done <- work() }() // awaited by loop or finish
+}
+
+// tick looks at what there is now, decides what is due, and begins what can be.
+func (c *Controller) tick(ctx, hard context.Context, past map[string][]byte, now time.Time) error {
 	if err := c.refresh(ctx, past); err != nil {
-		return nil, err
+		return err
 	}
 	if c.held != "" { // deciding, too: what is not done is not to be remembered as done
 		c.show(now)
-		return nil, nil
+		return nil
 	}
 	var made []*ruled
-	for _, r := range c.rules {
+	for _, r := range c.rules { // those of machines last: what is asked of them changes with the others
 		if !c.isDue(r, now) {
 			continue
 		}
@@ -190,12 +244,33 @@ func (c *Controller) tick(ctx context.Context, past map[string][]byte, now time.
 	}
 	if len(made) > 0 {
 		if err := c.record(ctx, made, now); err != nil {
-			return nil, err
+			return err
 		}
 		c.show(now)
 		c.note(len(made), c.Now().Sub(now))
 	}
-	return c.next(now), nil
+	if now.Before(c.wait) || c.spec == "" {
+		return nil
+	}
+	c.look(ctx, now)
+	if next, err := c.plannable(ctx); !next || err != nil {
+		return err
+	}
+	c.plan(ctx, hard, now)
+	return nil
+}
+
+// plannable reports whether something may be begun. It may not while somebody
+// waits for the lock that the runs under way hold.
+func (c *Controller) plannable(ctx context.Context) (bool, error) {
+	if c.planning || !c.eyes.opened || c.eyes.settling {
+		return false, nil
+	}
+	if len(c.runs) == 0 {
+		return true, nil
+	}
+	h, err := c.Store.Holder(ctx, state.NextLock)
+	return err == nil && (h == nil || !runtime.Alive(*h)), err
 }
 
 // refresh takes up what has changed in the state: objects, and the spec.
@@ -207,7 +282,7 @@ func (c *Controller) refresh(ctx context.Context, past map[string][]byte) error 
 	c.held = v.Held
 	changed := v.Serial != c.serial || c.snap.Lineage == ""
 	if changed {
-		if err := c.look(ctx, v.Serial); err != nil {
+		if err := c.read(ctx, v.Serial); err != nil {
 			return err
 		}
 	}
@@ -217,15 +292,19 @@ func (c *Controller) refresh(ctx context.Context, past map[string][]byte) error 
 			c.Log.Error("the spec that was applied cannot be read, so the rules stay", "err", err)
 		}
 	}
+	if changed || v.Spec != c.followed {
+		c.follow()
+	}
 	return nil
 }
 
-// look reads what is recorded.
-func (c *Controller) look(ctx context.Context, serial int64) (err error) {
+// read takes up what is recorded.
+func (c *Controller) read(ctx context.Context, serial int64) (err error) {
 	if c.snap, err = c.Store.Snapshot(ctx); err != nil {
 		return err
 	}
 	c.serial, c.counts = serial, counted(c.snap.Objects)
+	c.stamp++
 	c.Collector.Objects(c.snap.Objects)
 	return nil
 }
@@ -241,7 +320,7 @@ func (c *Controller) take(ctx context.Context, spec string, past map[string][]by
 	if err != nil {
 		return err
 	}
-	rules, watched, unknown := rulesOf(desired, c.recorded())
+	rules, watched, unknown := rulesOf(desired, c.Flow.Recorded(c.snap.Objects))
 	if spec == c.spec && len(unknown) == len(c.unknown) {
 		return nil // what they need is still not known
 	}
@@ -258,10 +337,12 @@ func (c *Controller) take(ctx context.Context, spec string, past map[string][]by
 	}
 	first := c.spec == ""
 	c.spec, c.desired, c.rules, c.unknown = spec, desired, rules, unknown
-	maps.DeleteFunc(c.orders, func(a engine.Address, _ int) bool {
+	maps.DeleteFunc(c.orders, func(a engine.Address, _ order) bool {
 		return !slices.ContainsFunc(rules, func(r *ruled) bool { return r.rule.Target == a })
 	})
-	c.failed, c.late = failures{}, map[engine.Address]*failures{}
+	c.blind, c.late, c.tried = failures{}, map[engine.Address]*failures{}, map[engine.Address]trial{}
+	c.eyes.due, c.eyes.mend = time.Time{}, true
+	c.stamp++
 	c.Collector.Watch(watched)
 	if first {
 		if err := c.recall(ctx, watched); err != nil {

@@ -1,17 +1,17 @@
 package control
 
 import (
-	"iter"
 	"slices"
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/place"
 	"github.com/flowctl/flowctl/engine/plan"
 	"github.com/flowctl/flowctl/engine/rule"
+	"github.com/flowctl/flowctl/runtime"
 	"github.com/flowctl/flowctl/runtime/decide"
 	"github.com/flowctl/flowctl/runtime/fleet"
 	"github.com/flowctl/flowctl/runtime/observe"
-	"github.com/flowctl/flowctl/tasks"
 )
 
 // rulesOf makes the rules of a spec, those of functions first: machines follow
@@ -34,11 +34,11 @@ func rulesOf(d engine.Desired, values engine.Values) (rules []*ruled, watched []
 			watched = append(watched, observe.Watched{Rule: r, Metrics: s.Metrics, Limit: limitOf(d, r.Target)})
 		}
 	}
-	slices.SortStableFunc(rules, func(a, b *ruled) int { return order(a) - order(b) })
+	slices.SortStableFunc(rules, func(a, b *ruled) int { return tier(a) - tier(b) })
 	return rules, watched, unknown
 }
 
-func order(r *ruled) int {
+func tier(r *ruled) int {
 	if r.rule.Target.Kind == engine.KindVM {
 		return 1
 	}
@@ -76,55 +76,148 @@ func drainOf(d engine.Desired, function engine.Address) time.Duration {
 	return 0
 }
 
-// decide evaluates a rule, and notes what it orders.
+// decide evaluates a rule, and notes what it orders. Growth is bounded by what the
+// machines can take at their largest, which is found out only then.
 func (c *Controller) decide(r *ruled, now time.Time) {
-	o := c.observation(r)
-	r.last, r.past = decide.Decide(r.rule, r.past, o, now)
+	before, o := r.past, c.observation(r)
+	r.last, r.past = decide.Decide(r.rule, before, o, now)
+	if r.last.Act && r.last.To > r.last.From && r.rule.Target.Kind == engine.KindFunction {
+		if o.Room = c.room(r); o.Room > 0 && o.Room < r.last.To {
+			r.last, r.past = decide.Decide(r.rule, before, o, now)
+		}
+	}
+	next := order{to: r.last.To}
+	if r.last.Act && r.last.To < r.last.From && r.rule.Target.Kind == engine.KindVM {
+		next = c.empty(r, now)
+	}
 	if !r.last.Act {
 		return
 	}
 	r.acted = r.last
-	c.orders[r.rule.Target] = r.last.To
+	c.orders[r.rule.Target] = next
+	c.stamp++
+	if r.rule.Target.Kind == engine.KindFunction { // the machines follow at once
+		for _, m := range c.rules {
+			if m.rule.Target.Kind == engine.KindVM {
+				m.due = now
+			}
+		}
+	}
 	c.Log.Info("decided", "rule", r.rule.Name, "from", r.last.From, "to", r.last.To, "why", r.last.Why)
+}
+
+// empty picks the machines that go, as many as may at once, and makes the decision
+// one about these.
+func (c *Controller) empty(r *ruled, now time.Time) order {
+	group := r.rule.Target
+	s := c.health()
+	leaving := 0
+	for a, u := range c.under {
+		if a.Group() == group && u.Action == engine.Delete {
+			leaving++
+		}
+	}
+	o := order{to: r.last.From}
+	allowed := fleet.Allowed(r.rule.Budgets, now, len(c.members(group))+leaving, leaving, s.broken[group])
+	for _, spare := range c.fleet(group).Spare {
+		n, _ := spare.Machine.Index()
+		if _, busy := c.under[spare.Machine]; !busy && len(o.leave) < allowed && o.to > r.last.To && s.halted[group] == "" {
+			o.leave, o.to = append(o.leave, n), o.to-1
+		}
+	}
+	if o.to == r.last.To {
+		return o
+	}
+	why := "the budget lets no more of them leave at once"
+	if s.halted[group] != "" {
+		why = s.halted[group]
+	}
+	r.last = r.last.Only(o.to, why)
+	if last := len(r.past.Actions) - 1; o.to == r.last.From {
+		r.past.Actions = r.past.Actions[:last] // nothing is done
+	} else {
+		r.past.Actions = slices.Clone(r.past.Actions)
+		r.past.Actions[last].To = o.to
+	}
+	return o
 }
 
 // observation is what is known about the target of a rule.
 func (c *Controller) observation(r *ruled) decide.Observation {
 	target := r.rule.Target
 	o := decide.Observation{Boot: c.times.of(target), Drain: r.drain, Ready: c.counts[target]}
+	ill := c.health().ill[target]
+	o.Ready, o.Starting = o.Ready-ill, ill+c.coming(target) // they are being put right
 	if want, ok := c.ordered(target); ok {
-		o.Starting = max(0, want-o.Ready)
 		o.Ready = min(o.Ready, want)
+		o.Starting = max(0, want-o.Ready)
 	}
 	if target.Kind == engine.KindVM {
-		o.Demand = fleet.Of(plan.Placement(c.input(c.wanted())), target).Need
+		o.Demand = c.fleet(target).Need
 		return o
 	}
 	o.Samples = c.Collector.Samples(r.rule.Name)
 	return o
 }
 
-// standing goes through what there is: of several generations of one resource, the
-// one that stands for it.
-func standing(objects []engine.Object) iter.Seq[*engine.Object] {
-	return func(yield func(*engine.Object) bool) {
-		for i := 0; i < len(objects); {
-			j := i + 1
-			for j < len(objects) && objects[j].Address == objects[i].Address {
-				j++
-			}
-			if o, _ := engine.Current(objects[i:j]); !yield(o) {
-				return
-			}
-			i = j
+// coming counts the instances of a group that runs under way make, and that are not
+// recorded yet.
+func (c *Controller) coming(group engine.Address) int {
+	n := 0
+	for a, u := range c.under {
+		if a.Group() != group || u.Action == engine.Delete {
+			continue
+		}
+		if _, there := slices.BinarySearchFunc(c.snap.Objects, a, func(o engine.Object, a engine.Address) int { return o.Address.Compare(a) }); !there {
+			n++
 		}
 	}
+	return n
+}
+
+// fleetAt is the demand for machines in some state of affairs.
+type fleetAt struct {
+	stamp int
+	fleet fleet.Fleet
+}
+
+// placement is what all demands are worked out from, in some state of affairs.
+type placement struct {
+	stamp int
+	input place.Input
+}
+
+// fleet works out the demand for a group of machines.
+func (c *Controller) fleet(group engine.Address) fleet.Fleet {
+	f, ok := c.fleets[group]
+	if !ok || f.stamp != c.stamp {
+		if c.premises.stamp != c.stamp || c.premises.input.Have == nil {
+			c.premises = placement{c.stamp, plan.Placement(c.input(c.wanted()))}
+		}
+		f = fleetAt{c.stamp, fleet.Of(c.premises.input.Around(group), group)}
+		c.fleets[group] = f
+	}
+	return f.fleet
+}
+
+// room is how many replicas of a rule's function fit onto the machines at their
+// largest, beside what else is wanted.
+func (c *Controller) room(r *ruled) int {
+	sizes := c.wanted()
+	sizes[r.rule.Target] = r.rule.Max
+	in := plan.Placement(c.input(sizes))
+	for _, f := range in.Functions {
+		if f.Address == r.rule.Target && len(f.On) > 0 {
+			return fleet.Room(in.Around(f.On[0]), f.Address)
+		}
+	}
+	return 0
 }
 
 // counted is how many there are of each group. What is suspended does no work.
 func counted(objects []engine.Object) map[engine.Address]int {
 	n := map[engine.Address]int{}
-	for o := range standing(objects) {
+	for o := range runtime.Standing(objects) {
 		if o.Lifecycle != engine.Tainted && o.Lifecycle != engine.Suspended {
 			n[o.Address.Group()]++
 		}
@@ -134,12 +227,13 @@ func counted(objects []engine.Object) map[engine.Address]int {
 
 // ordered is the size that a group is to get.
 func (c *Controller) ordered(group engine.Address) (int, bool) {
-	if n, ok := c.orders[group]; ok {
-		return n, true
+	if o, ok := c.orders[group]; ok {
+		return o.to, true
 	}
-	if c.running != nil {
-		n, ok := c.running.sizes[group]
-		return n, ok
+	for _, r := range slices.Backward(c.runs) {
+		if n, ok := r.orders[group]; ok {
+			return n, true
+		}
 	}
 	return 0, false
 }
@@ -160,15 +254,6 @@ func (c *Controller) input(sizes map[engine.Address]int) plan.Input {
 	return plan.Input{Desired: c.desired, Recorded: c.snap, Sizes: sizes}
 }
 
-// recorded are the values of what exists.
-func (c *Controller) recorded() engine.Values {
-	var p engine.Plan
-	for o := range standing(c.snap.Objects) {
-		p.Changes = append(p.Changes, engine.Change{Address: o.Address, Action: engine.NoOp, Prior: o})
-	}
-	return tasks.NewRunner(p, c.Flow.Providers, c.Now)
-}
-
 // pins keeps functions at the revision that they run if what the spec asks for is
 // known not to be good, or was gone back from: only an apply tries it again.
 func (c *Controller) pins() []engine.Pin {
@@ -185,7 +270,7 @@ func (c *Controller) pins() []engine.Pin {
 	if len(withdrawn) == 0 {
 		return nil
 	}
-	values := c.recorded()
+	values := c.Flow.Recorded(c.snap.Objects)
 	var pins []engine.Pin
 	for _, d := range c.desired.Decls {
 		r, ok := current[d.Address]

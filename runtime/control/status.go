@@ -21,7 +21,10 @@ type Status struct {
 	Trouble string // why the flow cannot be looked at; "" if it can
 	Failed  string // why what was decided could not be done, until it can
 	Again   time.Time
-	Running map[engine.Address]int // sizes that a run is under way to; nil without a run
+	Running map[engine.Address]int    // sizes that runs are under way to; nil without a run
+	Waits   map[engine.Address]string // what orders wait for
+	Closed  map[engine.Address]string // machines that get no further replica, since they do not work: why
+	Halted  []string                  // groups of which so much does not work that nothing is done about it: why
 	Rules   []RuleStatus
 	Sources map[string]string // those that give nothing: why
 	Work    Work
@@ -31,6 +34,19 @@ type Status struct {
 type Work struct {
 	Evaluations int           // of single rules
 	Took        time.Duration // for all of them, with looking at the state before and recording after
+}
+
+// Notes are what is out of the ordinary, for an operator: groups of which too much is
+// broken, machines that get no further replica, and what orders wait for.
+func (s Status) Notes() []string {
+	notes := slices.Clone(s.Halted)
+	for _, a := range slices.SortedFunc(maps.Keys(s.Closed), engine.Address.Compare) {
+		notes = append(notes, fmt.Sprintf("%s gets no further replica: %s", a, s.Closed[a]))
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(s.Waits), engine.Address.Compare) {
+		notes = append(notes, fmt.Sprintf("%s: %s", a, s.Waits[a]))
+	}
+	return notes
 }
 
 // RuleStatus is one rule.
@@ -68,8 +84,8 @@ func (c *Controller) publish(edit func(*Status)) {
 // show publishes what Run's goroutine knows.
 func (c *Controller) show(now time.Time) {
 	s := Status{At: now, Held: c.held, Sources: c.Collector.Trouble()}
-	if now.Before(c.failed.until) {
-		s.Failed, s.Again = c.failed.why, c.failed.until
+	if now.Before(c.blind.until) {
+		s.Failed, s.Again = c.blind.why, c.blind.until
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(c.late), engine.Address.Compare) {
 		if f := c.late[a]; now.Before(f.until) {
@@ -79,9 +95,19 @@ func (c *Controller) show(now time.Time) {
 	for _, name := range c.unknown {
 		s.Sources[name] = "it refers to what is not known yet"
 	}
-	if c.running != nil {
-		s.Running = c.running.sizes
+	for _, r := range c.runs {
+		if s.Running == nil {
+			s.Running = map[engine.Address]int{}
+		}
+		maps.Copy(s.Running, r.orders)
 	}
+	s.Waits = map[engine.Address]string{}
+	for a := range c.orders {
+		if t := c.tried[a]; t.why != "" {
+			s.Waits[a] = t.why
+		}
+	}
+	s.Closed, s.Halted = maps.Clone(c.health().closed), c.health().told()
 	for _, r := range c.rules {
 		s.Rules = append(s.Rules, RuleStatus{r.rule.Name, r.rule.Target, r.rule.Min, r.rule.Max, r.rule.Mode, r.last})
 	}
@@ -135,13 +161,13 @@ func news(was, is decide.Decision) bool {
 }
 
 // attribute notes in the decisions which run carried them out.
-func (c *Controller) attribute(ctx context.Context, r result, now time.Time) {
+func (c *Controller) attribute(ctx context.Context, r *run, id int64, now time.Time) {
 	d := state.Deliberated{Forget: now.Add(-keep)}
 	for _, x := range c.rules {
-		if n, ok := r.sizes[x.rule.Target]; !ok || x.acted.To != n || !x.acted.Act {
+		if n, ok := r.orders[x.rule.Target]; !ok || x.acted.To != n || !x.acted.Act {
 			continue
 		}
-		one, err := stored(x.acted, r.out.Run.ID)
+		one, err := stored(x.acted, id)
 		if err == nil {
 			d.Decisions = append(d.Decisions, one)
 		}

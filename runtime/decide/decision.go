@@ -66,10 +66,21 @@ type Wish struct {
 	Held    bool      `json:"held,omitempty"` // within tolerance
 }
 
+// Only is the decision when what carries it out can go no further than a size: then
+// it is one about that, and none if that is the size that there is.
+func (d Decision) Only(to int, why string) Decision {
+	d.Limits = append(slices.Clone(d.Limits), Limit{ByBudget, why, d.To, to, time.Time{}})
+	if d.To = to; to == d.From {
+		d.Act, d.Blocked = false, why
+	}
+	return d
+}
+
 // Limiter names what may change a size on its way through the stages.
 type Limiter string
 
-// The limiters, in the order in which they act; bounds act again before room.
+// The limiters, in the order in which they act; bounds act again before room. The
+// budget of machines acts when they are picked.
 const (
 	ByMissing   Limiter = "missing"
 	ByZero      Limiter = "zero"
@@ -82,6 +93,7 @@ const (
 	ByRate      Limiter = "limit"
 	ByRoom      Limiter = "room"
 	ByMode      Limiter = "mode"
+	ByBudget    Limiter = "budget"
 )
 
 // Limit is a limiter that changed the number.

@@ -155,3 +155,15 @@ func Allowed(budgets []rule.Budget, now time.Time, total, leaving, broken int) i
 // Halted reports whether so many machines are broken that something else must be
 // wrong, and nothing should be repaired or emptied: more than three, and 45 %.
 func Halted(total, broken int) bool { return broken > 3 && float64(broken) > 0.45*float64(total) }
+
+// Room is how many replicas of a function there is room for on the machines at
+// their largest, of as many as in.Replicas has of it.
+func Room(in place.Input, function engine.Address) int {
+	n := 0
+	for _, p := range place.Compute(in).Placings {
+		if p.Replica.Group() == function {
+			n++
+		}
+	}
+	return n
+}

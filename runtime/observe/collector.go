@@ -2,6 +2,7 @@ package observe
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -31,6 +32,7 @@ type Collector struct {
 	series   map[string]map[string]*series // by rule and metric
 	latest   map[string]reading            // by provider
 	trouble  map[string]string             // by source: why it gives nothing, "" if it does
+	hanging  map[string]bool               // sources that are being read
 	watching context.CancelFunc            // ends the readers, to begin with others
 	fresh    chan struct{}                 // has room for one; made when it is first needed
 }
@@ -222,7 +224,7 @@ func (c *Collector) every(ctx context.Context, interval time.Duration, name stri
 	defer tick.Stop()
 	for {
 		one, cancel := context.WithTimeout(ctx, max(interval, time.Second))
-		err := read(one)
+		err := c.ask(one, name, read)
 		cancel()
 		if ctx.Err() != nil {
 			return
@@ -235,6 +237,47 @@ func (c *Collector) every(ctx context.Context, interval time.Duration, name stri
 		}
 	}
 }
+
+// heedless is how long after its time a reading may go on before it is left alone.
+const heedless = 100 * time.Millisecond
+
+// ask reads a source, and leaves one alone that does not return in its time: what
+// it says later is still taken, and until then it is not asked again.
+func (c *Collector) ask(ctx context.Context, name string, read func(context.Context) error) error {
+	c.mu.Lock()
+	hangs := c.hanging[name]
+	if c.hanging == nil {
+		c.hanging = map[string]bool{}
+	}
+	c.hanging[name] = true
+	c.mu.Unlock()
+	if hangs {
+		return errHangs
+	}
+	said := make(chan error, 1)
+	go func() { // not awaited where it heeds no context: nothing could be
+		err := read(ctx)
+		c.mu.Lock()
+		delete(c.hanging, name)
+		c.mu.Unlock()
+		said <- err
+	}()
+	select {
+	case err := <-said:
+		return err
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(heedless)
+	defer late.Stop()
+	select {
+	case err := <-said:
+		return err
+	case <-late.C:
+		return errHangs
+	}
+}
+
+var errHangs = errors.New("it has not answered for long, and does not stop when it is told to")
 
 // report logs a source that begins or ends to give nothing.
 func (c *Collector) report(name string, err error) {

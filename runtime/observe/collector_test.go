@@ -232,3 +232,38 @@ func TestQueries(t *testing.T) {
 		}
 	}
 }
+
+// A source that does not stop when it is told to holds up no change of the rules.
+func TestASourceThatHeedsNothingHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		free := make(chan struct{})
+		asked := 0
+		s := source{
+			"machines": {usage: func(context.Context) ([]providers.Usage, error) { asked++; <-free; return nil, nil }},
+			"lb": {usage: func(context.Context) ([]providers.Usage, error) {
+				return []providers.Usage{{Address: front, InFlight: 3}}, nil
+			}},
+		}
+		c := &observe.Collector{Providers: s, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		c.Objects(objects())
+		c.Watch([]observe.Watched{watched(metric("in_flight", nil))})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { c.Run(ctx); close(ended) }()
+		after(10 * time.Second)
+		other := watched(metric("in_flight", nil))
+		other.Rule.Name = "other"
+		c.Watch([]observe.Watched{other})
+		after(5 * time.Second)
+		if n := last(c.Samples("other")["in_flight"]); n != 3 {
+			t.Errorf("after a change of the rules in_flight is %v, want 3", n)
+		}
+		if asked != 1 || c.Trouble()["provider machines"] == "" {
+			t.Errorf("what hangs was asked %d times; trouble: %v", asked, c.Trouble())
+		}
+		stop()
+		<-ended
+		close(free)
+		after(time.Second)
+	})
+}

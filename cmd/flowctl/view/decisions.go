@@ -73,6 +73,9 @@ func controllerText(st FlowStatus, now time.Time, s Style) string {
 		t.Row("  "+s.bold("scaling."+r.Rule), fmt.Sprintf("%d (%d..%d)", r.Decision.To, r.Min, r.Max), Why(r.Decision, now))
 	}
 	fmt.Fprintf(&b, "\nController (process %d)%s\n%s", st.ControllerPID, running(c.Running), t.String())
+	for _, note := range c.Notes {
+		fmt.Fprintf(&b, "  %s\n", s.warn(note))
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		fmt.Fprintf(&b, "  %s\n", s.warn(fmt.Sprintf("%s gives nothing: %s", name, c.Sources[name])))
 	}
