@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/flowctl/flowctl/engine"
@@ -167,10 +168,13 @@ func TestClusterSurvivesFaults(t *testing.T) {
 	for seed := range uint64(10) {
 		l := newLab(t)
 		r := rand.New(rand.NewPCG(seed, 1))
+		var mu sync.Mutex
 		calls := 0
 		stop := r.IntN(12)
 		l.wrap = func(p providers.Provider) providers.Provider {
 			return &providers.Faulty{Provider: p, Pick: func(string, engine.Address) providers.Fault {
+				mu.Lock()
+				defer mu.Unlock()
 				if calls++; calls > stop && calls < stop+4 {
 					return providers.Faults[r.IntN(len(providers.Faults))]
 				}

@@ -19,20 +19,24 @@ import (
 // them.
 const twoGroups = `
 vm "node" {
-  cpus  = 4
-  slots = 4
+  cpus   = 4
+  memory = "4GiB"
+  slots  = 4
 }
 vm "edge" {
-  cpus  = 8
-  slots = 8
+  cpus   = 8
+  memory = "4GiB"
+  slots  = 8
 }
 function "web" {
   on   = vm.node
   exec = ["x"]
+  cpu  = 0.5
 }
 function "api" {
   on   = vm.edge
   exec = ["x"]
+  cpu  = 0.5
 }
 frontend "www" {
   listen = "127.0.0.1:0"

@@ -21,8 +21,9 @@ var (
 // otlp NAME: starts an OpenTelemetry collector, and sets an environment variable to
 // its address.
 func otlpCommand(ts *testscript.TestScript, neg bool, args []string) {
-	var server *httptest.Server
-	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(nil)
+	url := "http://" + server.Listener.Addr().String()
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var got collector.ExportTraceServiceRequest
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
@@ -37,14 +38,15 @@ func otlpCommand(ts *testscript.TestScript, neg bool, args []string) {
 		for _, rs := range got.ResourceSpans {
 			for _, ss := range rs.ScopeSpans {
 				for _, s := range ss.Spans {
-					traced[server.URL] = append(traced[server.URL], fmt.Sprintf("%s parent=%t status=%s", s.Name, len(s.ParentSpanId) > 0, s.Status.GetCode()))
+					traced[url] = append(traced[url], fmt.Sprintf("%s parent=%t status=%s", s.Name, len(s.ParentSpanId) > 0, s.Status.GetCode()))
 				}
 			}
 		}
 		w.Header().Set("Content-Type", "application/x-protobuf")
-	}))
+	})
+	server.Start()
 	ts.Defer(server.Close)
-	ts.Setenv(args[0], server.URL)
+	ts.Setenv(args[0], url)
 }
 
 // spans URL: the spans that a collector has got, a line each, go to stdout.

@@ -99,7 +99,7 @@ func TestRolloutsUnderLoad(t *testing.T) {
 				f.rollout(policy, fmt.Sprintf(`BANNER = "%d"`, version), "1m")
 				f.must("apply", "-auto-approve")
 				f.rollout(policy, fmt.Sprintf(`BANNER = "%d", SLOW_START = "1h"`, version), "200ms")
-				f.fails(exitIncomplete, "apply", "-auto-approve")("function.web is back at revision", "its log ends with")
+				f.fails(exitIncomplete, "apply", "-auto-approve")("function.web is back at revision", "it was not healthy within 200ms")
 				f.must("rollback", "-auto-approve", "function.web")
 				ok = loads[0].sofar() + loads[1].sofar()
 			}
