@@ -28,7 +28,7 @@ const loopFlow = `flow "loop" {
 }
 
 provider "sim" {
-  rps = 480
+  rps = 300
   cpu = 0.4
 }
 
@@ -60,7 +60,7 @@ frontend "f" {
 scaling "f" {
   for_each = local.keys
   target   = function.f[each.key]
-  min      = 1
+  min      = %[2]d
   max      = 20
   metric "rps" {
     target = 50
@@ -153,7 +153,7 @@ func pause(ctx context.Context, t time.Duration) error {
 
 func (b *bench) largeLoop(ctx context.Context) error {
 	fmt.Printf("\nloop: %d functions with %d replicas each, simulated, and %d rules\n", functions, replicasEach, 2*functions)
-	return b.controlled(ctx, "loop", fmt.Sprintf(loopFlow, functions), 2*time.Minute, func(f trial.Flow, p daemon.Proc) error {
+	return b.controlled(ctx, "loop", fmt.Sprintf(loopFlow, functions, replicasEach), 2*time.Minute, func(f trial.Flow, p daemon.Proc) error {
 		before, err := counters(ctx, f)
 		if err != nil {
 			return err

@@ -23,7 +23,7 @@ type Scaling struct {
 // Metric is one metric of a scaling block.
 type Metric struct {
 	Name        string         `flow:"name,label" doc:"rps, in_flight, latency, error_rate, queue, cpu, memory, or a name of your own with a source."`
-	Source      string         `flow:"source" enum:"frontend|replica|machine|prometheus|http|exec" doc:"Where it comes from; known from the name for the built-in ones."`
+	Source      string         `flow:"source" enum:"frontend|replica|machine|prometheus|http|exec" doc:"Where it comes from; known from the name for the built-in ones. With machine, cpu and memory are those of the least loaded of the machines that the replicas are on: while they are high, all machines are full."`
 	Endpoint    string         `flow:"endpoint" doc:"Where a source answers: the URL of a Prometheus server, or of a JSON document (http)."`
 	Query       string         `flow:"query" doc:"What to ask the source: a PromQL expression (prometheus), a path into the JSON document such as \"queues.0.depth\" (http), or a command line whose output is a number (exec)."`
 	Target      float64        `flow:"target" min:"0" doc:"How much of it one replica should have."`

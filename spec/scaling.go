@@ -162,7 +162,7 @@ func (l *loader) checkMeasured() {
 		blocks := nestedBlocks(o.inst.block.body, engine.SchemaOf[engine.Scaling]().Attribute("metric"))
 		for i, m := range o.value.Metrics {
 			where := blocks[i].DefRange()
-			unlimited := m.Name == "cpu" && f.Each.CPU == 0 || m.Name == "memory" && f.Each.Memory == 0
+			unlimited := m.Source != "machine" && (m.Name == "cpu" && f.Each.CPU == 0 || m.Name == "memory" && f.Each.Memory == 0)
 			switch {
 			case m.Target == 0 && unlimited:
 				l.faultOf(o.inst, where, "Utilisation of no limit", fmt.Sprintf("The metric measures %s against the limit of %s, which has none. Set %s there, or write target = instead of utilisation.", m.Name, f.Address, m.Name))

@@ -77,11 +77,11 @@ output "url" {
 `
 
 // spiked applies a spec in a folder of its own.
-func spiked(t *testing.T, name, spec string) (trial.Flow, string) {
+func spiked(t *testing.T, name, spec string, vars ...string) (trial.Flow, string) {
 	t.Helper()
 	dir := t.TempDir()
 	t.Cleanup(func() { killLeftovers(t, dir) })
-	f := trial.Flow{Program: filepath.Join(plainDir, "flowctl"), Spec: filepath.Join(dir, "flow.hcl"), Name: name,
+	f := trial.Flow{Program: filepath.Join(plainDir, "flowctl"), Spec: filepath.Join(dir, "flow.hcl"), Name: name, Vars: vars,
 		Env: []string{"PATH=" + demoDir + string(os.PathListSeparator) + os.Getenv("PATH")}}
 	if err := os.WriteFile(f.Spec, []byte(spec), 0o644); err != nil {
 		t.Fatal(err)

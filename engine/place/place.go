@@ -135,38 +135,40 @@ func (r *Result) Reserve(function, machine engine.Address) bool {
 }
 
 // Around is what of an input has to do with a group of machines: the functions that
-// may run on it, the other machines that they may run on, and so forth. What becomes
-// of it does not depend on the rest.
+// may run on it or that are bound to these or keep away from them, the machines that
+// those may run on, and so forth. What becomes of it does not depend on the rest.
 func (in Input) Around(group engine.Address) Input {
-	groups, functions := map[engine.Address]bool{group: true}, map[engine.Address]bool{}
-	for grown := true; grown; {
-		grown = false
-		for _, f := range in.Functions {
-			others := slices.Concat(f.Colocate, f.Avoid)
-			joins := functions[f.Address] ||
-				slices.ContainsFunc(f.On, func(a engine.Address) bool { return groups[a] }) ||
-				slices.ContainsFunc(others, func(a engine.Address) bool { return functions[a] })
-			if !joins {
+	near := []engine.Address{group} // few, so that comparing is quicker than hashing
+	mine := make([]bool, len(in.Functions))
+	for grew := true; grew; {
+		grew = false
+		for i := range in.Functions { // not copied: there may be many
+			f := &in.Functions[i]
+			if mine[i] || !touches(near, f.On, f.Colocate, f.Avoid) && !slices.Contains(near, f.Address) {
 				continue
 			}
-			for set, all := range map[*map[engine.Address]bool][]engine.Address{&groups: f.On, &functions: append(others, f.Address)} {
-				for _, a := range all {
-					grown = grown || !(*set)[a]
-					(*set)[a] = true
+			mine[i], grew = true, true
+			near = append(near, f.Address)
+			for _, others := range [][]engine.Address{f.On, f.Colocate, f.Avoid} {
+				for _, a := range others {
+					if !slices.Contains(near, a) {
+						near = append(near, a)
+					}
 				}
 			}
 		}
 	}
 	part := Input{Replicas: map[engine.Address][]int{}, Have: in.Have, Was: map[engine.Address]engine.Address{}, Closed: in.Closed, Lost: in.Lost}
-	for _, m := range in.Machines {
-		if groups[m.Address] {
-			part.Machines = append(part.Machines, m)
+	for i := range in.Machines {
+		if m := &in.Machines[i]; slices.Contains(near, m.Address) {
+			part.Machines = append(part.Machines, *m)
 		}
 	}
-	for _, f := range in.Functions {
-		if !functions[f.Address] {
+	for i, yes := range mine {
+		if !yes {
 			continue
 		}
+		f := in.Functions[i]
 		part.Functions = append(part.Functions, f)
 		part.Replicas[f.Address] = in.Replicas[f.Address]
 		for _, n := range in.Replicas[f.Address] {
@@ -176,4 +178,15 @@ func (in Input) Around(group engine.Address) Input {
 		}
 	}
 	return part
+}
+
+func touches(near []engine.Address, lists ...[]engine.Address) bool {
+	for _, list := range lists {
+		for _, a := range list {
+			if slices.Contains(near, a) {
+				return true
+			}
+		}
+	}
+	return false
 }

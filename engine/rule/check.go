@@ -68,6 +68,9 @@ func (b *builder) aims() {
 		if m.Activate > 0 && b.from.Min > 0 {
 			b.idle("metric", i, "activate", "A function with min = %d never rests, so nothing wakes it. Write min = 0, or remove the line.", b.from.Min)
 		}
+		if m.Source == "machine" && m.Name != "cpu" && m.Name != "memory" {
+			b.problem("metric", i, "source", "Unknown metric of machines", "Of machines cpu and memory are measured, not %q.", m.Name)
+		}
 		if m.Burst != nil && m.Burst.Factor > 0 && m.Burst.Window > m.Window {
 			b.problem("metric", i, "", "Burst longer than the window", "The burst window of %q is %s, longer than the window of the metric itself, %s, so it sees a rise later. Make it shorter.", m.Name, m.Burst.Window, m.Window)
 		}

@@ -156,7 +156,7 @@ func given[T any](block *T) T {
 func metricOf(m engine.Metric) Metric {
 	r := Metric{
 		Name: m.Name, Target: m.Target, Window: m.Window.Std(), Offset: m.Offset.Std(), Aggregate: m.Aggregate, Activate: m.Activate,
-		Average: m.Value == "average" || m.Value == "" && slices.Contains(averages, m.Name) && m.Source == "",
+		Average: m.Value == "average" || m.Value == "" && slices.Contains(averages, m.Name) && (m.Source == "" || m.Source == "machine"),
 		Burst:   given(m.Burst), Missing: given(m.Missing),
 	}
 	if r.Share = (m.Name == "cpu" || m.Name == "memory") && m.Target == 0; r.Share {

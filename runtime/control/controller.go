@@ -247,7 +247,6 @@ func (c *Controller) tick(ctx, hard context.Context, past map[string][]byte, now
 			return err
 		}
 		c.show(now)
-		c.note(len(made), c.Now().Sub(now))
 	}
 	if now.Before(c.wait) || c.spec == "" {
 		return nil

@@ -125,6 +125,7 @@ const (
 
 // record keeps the decisions that say something new.
 func (c *Controller) record(ctx context.Context, made []*ruled, now time.Time) error {
+	defer func() { c.note(len(made), c.Now().Sub(now)) }()
 	d := state.Deliberated{Forget: now.Add(-keep), Memory: map[string][]byte{}}
 	for _, r := range made {
 		if !news(r.saved, r.last) {

@@ -28,6 +28,7 @@ type Collector struct {
 	mu       sync.Mutex
 	objects  map[string][]engine.Object          // by provider
 	targets  map[engine.Address][]engine.Address // of frontends: the functions
+	homes    homes
 	metrics  []metric
 	series   map[string]map[string]*series // by rule and metric
 	latest   map[string]reading            // by provider
@@ -51,10 +52,11 @@ func (c *Collector) Objects(objects []engine.Object) {
 		}
 		by[o.Provider] = mine
 	}
+	homes := homesOf(objects)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := c.providerNames()
-	c.objects, c.targets = by, targets
+	c.objects, c.targets, c.homes = by, targets, homes
 	if c.watching != nil && !slices.Equal(known, c.providerNames()) {
 		c.watching() // begin anew, with the others, too
 	}
@@ -351,6 +353,12 @@ func (c *Collector) derive(name string, is reading) {
 	traffic := trafficOf(c.targets, was, is)
 	for _, m := range c.metrics {
 		if m.source != "" {
+			continue
+		}
+		if m.machine {
+			if v, ok := c.homes.leastLoaded(m, is, c.latest, is.at.Add(-2*Interval)); ok {
+				c.take(m, decide.Sample{At: is.at, Value: v})
+			}
 			continue
 		}
 		if m.Name == "cpu" || m.Name == "memory" {

@@ -21,6 +21,7 @@ type metric struct {
 	rule     string // "" for what no rule asks for
 	function engine.Address
 	source   string // "" for what providers measure
+	machine  bool   // of the machines under the replicas
 	endpoint string
 	query    string
 	every    time.Duration
@@ -59,6 +60,8 @@ func metricsOf(w Watched) []metric {
 		switch from.Source {
 		case "prometheus", "http", "exec":
 			one.source = from.Source
+		case "machine":
+			one.machine = true
 		}
 		all = append(all, one)
 	}
