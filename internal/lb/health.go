@@ -2,10 +2,14 @@ package lb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -58,10 +62,21 @@ func (p *pool) checked(b *backend, err error) {
 	}
 	if err != nil {
 		p.report(b, Unhealthy, err.Error())
+		if silent(err) {
+			b.up.Load().abandon()
+		}
 	} else {
 		p.report(b, Ready, "passes its checks")
 	}
 	p.queue.dispatch()
+}
+
+// silent reports whether a check failed because nothing answers at its address: the
+// machine there is gone, or cut off. One that refuses connections lives, and may yet
+// answer what it has begun.
+func silent(err error) bool {
+	var dial *dialError
+	return errors.As(err, &dial) && !errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // prober returns the check of b that h asks for.
@@ -74,10 +89,10 @@ func (p *pool) prober(b *backend, h *Health) func(context.Context) error {
 		d := &net.Dialer{Timeout: timeout}
 		return func(ctx context.Context) error {
 			c, err := d.DialContext(ctx, "tcp", b.addr)
-			if err == nil {
-				c.Close()
+			if err != nil {
+				return &dialError{err}
 			}
-			return err
+			return c.Close()
 		}
 	}
 	return httpProbe(b, h, timeout)
@@ -96,12 +111,17 @@ func httpProbe(b *backend, h *Health, timeout time.Duration) func(context.Contex
 		Transport:     &http.Transport{DisableKeepAlives: true, Protocols: &protocols},
 	}
 	return func(ctx context.Context) error {
+		var connected atomic.Bool
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.addr+h.Path, nil)
 		if err != nil {
 			return err
 		}
 		req.Header.Set("User-Agent", "flowctl-health")
 		res, err := client.Do(req)
+		if err != nil && !connected.Load() {
+			return &dialError{err}
+		}
 		if err != nil {
 			return err
 		}

@@ -70,6 +70,13 @@ func (u *upstream) close() {
 	}
 }
 
+// abandon gives up what waits for a backend where nothing answers any more.
+func (u *upstream) abandon() {
+	if u.wires != nil {
+		u.wires.abandon()
+	}
+}
+
 // dialError says that no connection came about, so that nothing was sent.
 type dialError struct{ err error }
 

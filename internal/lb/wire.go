@@ -12,6 +12,7 @@ import (
 	"net/textproto"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -29,7 +30,8 @@ type wires struct {
 	b *backend
 
 	mu     sync.Mutex // guards what follows
-	idle   []*wire    // the one used last comes last
+	open   map[*wire]struct{}
+	idle   []*wire // of those, the one used last comes last
 	sweep  *time.Timer
 	closed bool
 }
@@ -46,6 +48,10 @@ type wire struct {
 	reused bool      // it has carried a request before
 	since  time.Time // when it became idle
 	readBy lazyDeadline
+
+	// waits is set while a request that may be sent twice waits for its answer's head.
+	// Who resets it decides what becomes of the request.
+	waits atomic.Bool
 }
 
 const (
@@ -56,6 +62,7 @@ const (
 var (
 	errAnswerHead = errors.New("head of answer is too large")
 	errInterim    = errors.New("too many interim answers, or one that was not asked for")
+	errSilent     = errors.New("nothing answers at the backend's address any more")
 )
 
 // brokenAnswer says that an answer began and its head did not end well.
@@ -86,7 +93,7 @@ func (ws *wires) roundTrip(x *exchange, req *http.Request) (*http.Response, erro
 		if c.heard {
 			return nil, &brokenAnswer{err}
 		}
-		if !c.reused || x.Err() != nil || !idempotent(req.Method) || isTimeout(err) {
+		if !c.reused || x.Err() != nil || !idempotent(req.Method) || isTimeout(err) || errors.Is(err, errSilent) {
 			return nil, err
 		}
 		x.rewind(req)
@@ -112,7 +119,43 @@ func (ws *wires) get(ctx context.Context) (*wire, error) {
 	c := &wire{Conn: nc, ws: ws}
 	c.raw, _ = nc.(*net.TCPConn).SyscallConn()
 	c.r, c.w = bufio.NewReader(c), bufio.NewWriter(c)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.open == nil {
+		ws.open = map[*wire]struct{}{}
+	}
+	ws.open[c] = struct{}{}
 	return c, nil
+}
+
+// Close closes the connection for good.
+func (c *wire) Close() error {
+	c.ws.mu.Lock()
+	defer c.ws.mu.Unlock()
+	return c.ws.drop(c)
+}
+
+// drop closes a connection. The caller holds mu.
+func (ws *wires) drop(c *wire) error {
+	delete(ws.open, c)
+	return c.Conn.Close()
+}
+
+// abandon gives up the connections to a backend where nothing answers any more: those
+// that are idle, and those of requests that may be sent to another. What may not waits
+// on.
+func (ws *wires) abandon() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, c := range ws.idle {
+		ws.drop(c)
+	}
+	ws.idle = nil
+	for c := range ws.open {
+		if c.waits.CompareAndSwap(true, false) {
+			ws.drop(c)
+		}
+	}
 }
 
 func (ws *wires) pop() *wire {
@@ -132,7 +175,7 @@ func (ws *wires) put(c *wire) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.closed || len(ws.idle) >= upstreamIdleMax {
-		c.Close()
+		ws.drop(c)
 		return
 	}
 	ws.idle = append(ws.idle, c)
@@ -149,7 +192,7 @@ func (ws *wires) expire() {
 	now := time.Now()
 	n := 0
 	for n < len(ws.idle) && now.Sub(ws.idle[n].since) >= upstreamIdle {
-		ws.idle[n].Close()
+		ws.drop(ws.idle[n])
 		n++
 	}
 	ws.idle = append(ws.idle[:0], ws.idle[n:]...)
@@ -165,7 +208,7 @@ func (ws *wires) close() {
 	defer ws.mu.Unlock()
 	ws.closed = true
 	for _, c := range ws.idle {
-		c.Close()
+		ws.drop(c)
 	}
 	ws.idle = nil
 	if ws.sweep != nil {
@@ -223,6 +266,8 @@ func (c *wire) exchange(x *exchange, req *http.Request) (*http.Response, error) 
 	c.within(x.cfg.Timeouts.Header.limit())
 	stop := context.AfterFunc(x, c.interrupt)
 	c.heard, c.left = false, maxAnswerHead
+	again := idempotent(req.Method)
+	c.waits.Store(again)
 	err := req.Write(c.w)
 	if err == nil {
 		err = c.w.Flush()
@@ -230,6 +275,9 @@ func (c *wire) exchange(x *exchange, req *http.Request) (*http.Response, error) 
 	var res *http.Response
 	if err == nil {
 		res, err = c.readHead(x, req)
+	}
+	if again && !c.waits.CompareAndSwap(true, false) {
+		err = errSilent
 	}
 	if err != nil {
 		stop()
