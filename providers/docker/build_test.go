@@ -46,13 +46,7 @@ func TestBuildLosesCachedStep(t *testing.T) {
 // unless answered before.
 func throughProxy(t *testing.T, answered func(http.ResponseWriter, *http.Request) bool) string {
 	t.Helper()
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "engine"})
-	socket := strings.TrimPrefix(os.Getenv(engineVar), "unix://")
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
-	proxy.Transport = transport
+	proxy := toEngine(t)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !answered(w, r) {
 			proxy.ServeHTTP(w, r)
@@ -60,4 +54,16 @@ func throughProxy(t *testing.T, answered func(http.ResponseWriter, *http.Request
 	}))
 	t.Cleanup(s.Close)
 	return "tcp://" + s.Listener.Addr().String()
+}
+
+// toEngine passes requests on to the engine.
+func toEngine(t *testing.T) http.Handler {
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "engine"})
+	socket := strings.TrimPrefix(os.Getenv(engineVar), "unix://")
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	t.Cleanup(transport.CloseIdleConnections)
+	proxy.Transport = transport
+	return proxy
 }

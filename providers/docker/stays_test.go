@@ -1,10 +1,15 @@
 package docker_test
 
 import (
+	"bytes"
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flowctl/flowctl/engine"
 )
 
 func TestStays(t *testing.T) {
@@ -34,5 +39,27 @@ func TestStays(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
+	}
+}
+
+// A wait of Engine 20.10 may tell of the next start instead of the end: status 0.
+func TestStaysTellsTheTrueStatus(t *testing.T) {
+	l := newLab(t)
+	proxy := toEngine(t)
+	through := throughProxy(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/wait") {
+			return false
+		}
+		end := httptest.NewRecorder()
+		proxy.ServeHTTP(end, r)
+		w.Write(bytes.Replace(end.Body.Bytes(), []byte(`"StatusCode":7`), []byte(`"StatusCode":0`), 1))
+		return true
+	})
+	host := l.make(t, engine.Addr(engine.KindHost, "through"), engine.Host{Engine: through})
+	r := l.replica()
+	r.Exec, r.Restart = []string{"probe", "exit", "7"}, "always"
+	r.Machine, r.MachineID = host.Address.String(), host.ID()
+	if err := l.Stays(t.Context(), l.make(t, function(0), r)); err == nil || !strings.Contains(err.Error(), "status 7") {
+		t.Errorf("%v, want status 7", err)
 	}
 }
