@@ -16,7 +16,7 @@ func (a *app) scaleCommand() *cobra.Command {
 	var o args.Apply
 	c := &cobra.Command{
 		Use: "scale NAME=SIZE ...", Short: "Set the size of a function or a vm by hand", Args: cobra.MinimumNArgs(1),
-		Long: "Plans and applies like apply, with another number of replicas or machines than the spec\nsays. It asks only if the plan does more than that.\n\n  flowctl scale web=5 api=2\n  flowctl scale vm.node=3\n  flowctl scale web=spec     the size in the spec again\n\nThe size holds until it is given back, or until the spec says another number than it did:\nplan and status show it as '5 (by hand; the spec says 3)'. What a scaling block sizes\ncannot be scaled by hand.",
+		Long: "Plans and applies like apply, with another number of replicas or machines than the spec\nsays. It asks only if the plan does more than that.\n\n  flowctl scale web=5 api=2\n  flowctl scale vm.node=3    or node=3, if no function is called node\n  flowctl scale web=spec     the size in the spec again\n\nThe size holds until it is given back, or until the spec says another number than it did:\nplan and status show it as '5 (by hand; the spec says 3)'. What a scaling block sizes\ncannot be scaled by hand.",
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			sizes, err := args.Sizes(argv)
 			if err != nil {
@@ -61,7 +61,8 @@ func (a *app) scaleCommand() *cobra.Command {
 	return c
 }
 
-// hands finds the groups whose sizes are ordered.
+// hands finds the groups whose sizes are ordered. A bare name is a vm's if no function
+// has it.
 func (s *session) hands(sizes []args.Size) (map[engine.Address]int, error) {
 	var known []string
 	groups := map[engine.Address]bool{}
@@ -79,8 +80,16 @@ func (s *session) hands(sizes []args.Size) (map[engine.Address]int, error) {
 	slices.Sort(known)
 	hands := map[engine.Address]int{}
 	for _, size := range sizes {
+		if vm := size.Group; size.Bare && !groups[size.Group] {
+			if vm.Kind = engine.KindVM; groups[vm] {
+				size.Group = vm
+			}
+		}
 		if !groups[size.Group] {
 			return nil, args.Usagef("the flow has no %s.%s", size.Group, spec.DidYouMean(size.Group.String(), known))
+		}
+		if _, twice := hands[size.Group]; twice {
+			return nil, args.Usagef("%s is named twice", size.Group)
 		}
 		hands[size.Group] = size.Size
 		if size.Size == args.SpecSize {

@@ -116,10 +116,11 @@ const SpecSize = -1
 // Size is a size ordered by hand: "web=5".
 type Size struct {
 	Group engine.Address
-	Size  int // or SpecSize
+	Size  int  // or SpecSize
+	Bare  bool // only the name was given
 }
 
-// Sizes parses the arguments of scale. A bare name is a function's.
+// Sizes parses the arguments of scale. A bare name is taken for a function's.
 func Sizes(texts []string) ([]Size, error) {
 	var all []Size
 	seen := map[engine.Address]bool{}
@@ -136,7 +137,8 @@ func Sizes(texts []string) ([]Size, error) {
 			}
 			size = n
 		}
-		if !strings.Contains(strings.SplitN(name, "[", 2)[0], ".") {
+		bare := !strings.Contains(strings.SplitN(name, "[", 2)[0], ".")
+		if bare {
 			name = string(engine.KindFunction) + "." + name
 		}
 		a, err := engine.ParseAddress(name)
@@ -150,7 +152,7 @@ func Sizes(texts []string) ([]Size, error) {
 			return nil, Usagef("%s is named twice", a)
 		}
 		seen[a] = true
-		all = append(all, Size{a, size})
+		all = append(all, Size{a, size, bare})
 	}
 	return all, nil
 }
