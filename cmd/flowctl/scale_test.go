@@ -76,8 +76,19 @@ output "url" {
 }
 `
 
-// spiked applies a spec in a folder of its own.
+// spiked applies a spec in a folder of its own, and returns its url.
 func spiked(t *testing.T, name, spec string, vars ...string) (trial.Flow, string) {
+	t.Helper()
+	f := tried(t, name, spec, vars...)
+	url, err := f.Output(t.Context(), "url")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f, url
+}
+
+// tried applies a spec in a folder of its own.
+func tried(t *testing.T, name, spec string, vars ...string) trial.Flow {
 	t.Helper()
 	dir := t.TempDir()
 	t.Cleanup(func() { killLeftovers(t, dir) })
@@ -89,11 +100,7 @@ func spiked(t *testing.T, name, spec string, vars ...string) (trial.Flow, string
 	if err := f.Apply(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	url, err := f.Output(t.Context(), "url")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f, url
+	return f
 }
 
 // Replicas and the machines under them follow a spike and go back, and no request

@@ -3,8 +3,11 @@
 //
 //	flowctl-demo web    HTML at /, JSON at /api?n=…; calls $API_URL/fib/{n}
 //	flowctl-demo fib    (or api) burns CPU: /fib/{n}, /burn?ms=…, /sleep/{duration}
+//	flowctl-demo worker takes jobs from a queue of a NATS server, $BROKER
+//	flowctl-demo submit puts some into it: -jobs=20 -job=5s
 //
-// Both have /events (an SSE stream), /healthz, /readyz and /metrics, speak
+// A worker takes one job at a time, and after SIGTERM no other; one that it did not
+// finish is done by another. Web and fib have /events (an SSE stream), /healthz, /readyz and /metrics, speak
 // HTTP/1.1 and unencrypted HTTP/2, and name themselves in the header X-Replica.
 // Every flag is also an environment variable: -slow-start is SLOW_START.
 //

@@ -31,6 +31,9 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }() // ends when l is closed, which is awaited below
 	log.Info("listening", "addr", l.Addr().String())
+	if o.role == "worker" {
+		defer s.employ(log)()
+	}
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)

@@ -44,6 +44,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return exitOK
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil)).With("replica", opts.replica, "role", opts.role)
+	if opts.role == "submit" {
+		if err := submit(ctx, opts); err != nil {
+			fmt.Fprintf(stderr, "flowctl-demo: %v\n", err)
+			return exitError
+		}
+		return exitOK
+	}
 	if err := serve(ctx, opts, log); err != nil {
 		log.Error("cannot serve", "err", err)
 		return exitError
@@ -61,11 +68,14 @@ type options struct {
 	n                int // what web asks for when the request does not say
 	slowStart        time.Duration
 	drain, linger    time.Duration
+	broker, queue    string // worker and submit only
+	jobs             int    // submit only, like job
+	job              time.Duration
 	faults           faults
 	version          bool
 }
 
-const usage = `usage: flowctl-demo web|fib [flags]
+const usage = `usage: flowctl-demo web|fib|worker|submit [flags]
 
 Every flag is also an environment variable: -slow-start is SLOW_START.
 FLOWCTL_ADDRESS names the replica; without it, it is hostname:pid.
@@ -88,6 +98,10 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	fs.DurationVar(&o.slowStart, "slow-start", 0, "how long to be unhealthy after the start")
 	fs.DurationVar(&o.drain, "drain", 10*time.Second, "how long requests may go on after SIGTERM")
 	fs.DurationVar(&o.linger, "linger", 0, "how long to keep listening after SIGTERM, at least; part of -drain")
+	fs.StringVar(&o.broker, "broker", "nats://127.0.0.1:4222", "`URL` of the NATS server with the queue (worker and submit only)")
+	fs.StringVar(&o.queue, "queue", "jobs", "`name` of the queue (worker and submit only)")
+	fs.IntVar(&o.jobs, "jobs", 1, "how many jobs to submit (submit only)")
+	fs.DurationVar(&o.job, "job", time.Second, "how long each of them takes (submit only)")
 	fs.Float64Var(&o.faults.failRate, "fail-rate", 0, "`share` of requests, 0 to 1, to answer with 500")
 	fs.Var(&o.faults.crash, "crash-after", "exit with 3 after this `duration` or number of requests")
 	fs.IntVar(&o.faults.leakKiB, "leak", 0, "`KiB` of memory to keep from every request")
@@ -135,8 +149,12 @@ func (o *options) complete(apiURL string, getenv func(string) string) error {
 		o.apiURL = u
 	case "fib", "api":
 		o.role = "fib"
+	case "worker", "submit":
+		if o.jobs < 0 || o.job < 0 || o.job > maxJob || strings.ContainsAny(o.queue, " .*>") || o.queue == "" {
+			bad("a queue has a name of one word, and its jobs take up to %v each", maxJob)
+		}
 	default:
-		bad("the first argument is the role, web or fib, not %q; see -help", o.role)
+		bad("the first argument is the role, web, fib, worker or submit, not %q; see -help", o.role)
 	}
 	if p, err := strconv.Atoi(o.port); err != nil || p < 0 || p > 65535 {
 		bad("port %q is not from 0 to 65535", o.port)

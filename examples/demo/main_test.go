@@ -43,6 +43,7 @@ func TestParse(t *testing.T) {
 	want := options{
 		role: "web", replica: "function.web[2]", host: "0.0.0.0", port: "9", greeting: "hi", banner: "new",
 		apiTimeout: 30 * time.Second, n: 25, slowStart: 2 * time.Second, drain: 10 * time.Second,
+		broker: "nats://127.0.0.1:4222", queue: "jobs", jobs: 1, job: time.Second,
 		faults: faults{failRate: 0.5, crash: crashAfter{uptime: 30 * time.Second}, leakKiB: 64},
 	}
 	if o != want {
@@ -75,6 +76,8 @@ func TestUsage(t *testing.T) {
 		"negative time":         {[]string{"fib", "-drain", "-1s"}, env(), 64, "must not be negative"},
 		"one argument too many": {[]string{"fib", "web"}, env(), 64, `argument "web"`},
 		"several at once":       {[]string{"web", "-port", "x"}, env("N", "-1"), 64, "n is -1"},
+		"no queue":              {[]string{"worker", "-queue", "a.b"}, env(), 64, "a name of one word"},
+		"no broker":             {[]string{"submit", "-broker", "nats://127.0.0.1:1"}, env(), 1, "connect to the broker"},
 		"help":                  {[]string{"-help"}, env(), 0, "-crash-after duration"},
 		"no such address":       {[]string{"fib", "-host", "192.0.2.1"}, env(), 1, "listen"},
 	} {

@@ -82,7 +82,7 @@ var rooms = map[string]room{
 	"internal/trial":        {ours: []string{"internal/daemon", "internal/load", "internal/plot", "runtime/api"}},
 	"internal/archtest":     {},
 	"internal/docs":         {ours: []string{"engine", "spec", "providers/*", "providers"}, foreign: cty},
-	"examples/demo":         {foreign: []string{"github.com/prometheus/client_golang"}},
+	"examples/demo":         {foreign: []string{"github.com/prometheus/client_golang", "github.com/nats-io/nats.go"}},
 	"examples/smart-energy": {foreign: []string{"github.com/nats-io/nats.go", "golang.org/x/sync/errgroup"}},
 	"bench":                 {ours: []string{"*"}, foreign: append([]string{"github.com/docker/docker"}, cty...)},
 	"internal/dockerlab":    {},

@@ -1,6 +1,7 @@
 package control_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -71,6 +72,7 @@ type lab struct {
 	world *sim.World
 	store *state.Store
 	wrap  func(providers.Provider) providers.Provider
+	beat  time.Duration // of the controller; 0 means a second
 
 	mu   sync.Mutex
 	load float64                    // cores that are asked of all replicas together; below 0: nobody can say
@@ -192,7 +194,7 @@ func (l *lab) request(text string, edit func(*runtime.Request)) {
 // serve runs a controller until stop is called.
 func (l *lab) serve() (c *control.Controller, stop func()) {
 	c = &control.Controller{
-		Flow: l.flow(), Store: l.store, Now: time.Now, Log: slog.New(slog.DiscardHandler), Beat: time.Second, Repair: time.Minute,
+		Flow: l.flow(), Store: l.store, Now: time.Now, Log: slog.New(slog.DiscardHandler), Beat: cmp.Or(l.beat, time.Second), Repair: time.Minute,
 		Collector: &observe.Collector{Providers: l, Now: time.Now, Log: slog.New(slog.DiscardHandler)},
 		Load: func(bundle []byte) (engine.Desired, error) {
 			var text string

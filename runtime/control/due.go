@@ -15,7 +15,7 @@ func (c *Controller) isDue(r *ruled, now time.Time) bool {
 	if !now.Before(r.due) {
 		return true
 	}
-	soonest := max(r.rule.Every/2, r.rule.Every-observe.Interval)
+	soonest := r.rule.Every - observe.Interval/2
 	return c.told && !r.last.At.IsZero() && now.Sub(r.last.At) >= soonest && c.fresh(r)
 }
 

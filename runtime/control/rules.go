@@ -79,13 +79,7 @@ func drainOf(d engine.Desired, function engine.Address) time.Duration {
 // decide evaluates a rule, and notes what it orders. Growth is bounded by what the
 // machines can take at their largest, which is found out only then.
 func (c *Controller) decide(r *ruled, now time.Time) {
-	before, o := r.past, c.observation(r)
-	r.last, r.past = decide.Decide(r.rule, before, o, now)
-	if r.last.Act && r.last.To > r.last.From && r.rule.Target.Kind == engine.KindFunction {
-		if o.Room = c.room(r); o.Room > 0 && o.Room < r.last.To {
-			r.last, r.past = decide.Decide(r.rule, before, o, now)
-		}
-	}
+	r.last, r.past = decide.Within(r.rule, r.past, c.observation(r), now, func() int { return c.room(r) })
 	next := order{to: r.last.To}
 	if r.last.Act && r.last.To < r.last.From && r.rule.Target.Kind == engine.KindVM {
 		next = c.empty(r, now)
@@ -128,24 +122,18 @@ func (c *Controller) empty(r *ruled, now time.Time) order {
 	if o.to == r.last.To {
 		return o
 	}
-	why := "the budget lets no more of them leave at once"
+	why := fleet.OverBudget
 	if s.halted[group] != "" {
 		why = s.halted[group]
 	}
-	r.last = r.last.Only(o.to, why)
-	if last := len(r.past.Actions) - 1; o.to == r.last.From {
-		r.past.Actions = r.past.Actions[:last] // nothing is done
-	} else {
-		r.past.Actions = slices.Clone(r.past.Actions)
-		r.past.Actions[last].To = o.to
-	}
+	r.last, r.past = r.last.Only(r.past, o.to, why)
 	return o
 }
 
 // observation is what is known about the target of a rule.
 func (c *Controller) observation(r *ruled) decide.Observation {
 	target := r.rule.Target
-	o := decide.Observation{Boot: c.times.of(target), Drain: r.drain, Ready: c.counts[target]}
+	o := decide.Observation{Boot: c.times.of(way{group: target}), Drain: r.drain, Ready: c.counts[target]}
 	ill := c.health().ill[target]
 	o.Ready, o.Starting = o.Ready-ill, ill+c.coming(target) // they are being put right
 	if want, ok := c.ordered(target); ok {
@@ -153,7 +141,7 @@ func (c *Controller) observation(r *ruled) decide.Observation {
 		o.Starting = max(0, want-o.Ready)
 	}
 	if target.Kind == engine.KindVM {
-		o.Demand = c.fleet(target).Need
+		o.Demand, o.Drain = c.fleet(target).Need, c.times.of(way{target, true})
 		return o
 	}
 	o.Samples = c.Collector.Samples(r.rule.Name)

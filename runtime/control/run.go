@@ -31,16 +31,22 @@ type run struct {
 // result is what became of a run.
 type result struct {
 	out     runtime.Outcome
-	took    []measured // how long things took to be made
+	took    []measured // how long things took to come, or to leave
 	err     error      // why it failed, or could not begin
 	blocked bool       // somebody else changes the flow, or has changed it: try again soon
 	stale   bool       // what it rests on has changed since it was planned: plan again
 }
 
-// measured is how long one object took to be made.
+// measured is how long one object took.
 type measured struct {
-	group engine.Address
-	took  time.Duration
+	way
+	took time.Duration
+}
+
+// way is what takes time: the instances of a group come, or leave.
+type way struct {
+	group  engine.Address
+	leaves bool
 }
 
 // shared is the flow's lock: held while any run is under way.
@@ -122,10 +128,10 @@ func (c *Controller) carryOut(ctx, hard context.Context, r *run, o runtime.Optio
 	var mu sync.Mutex
 	o.Begin = func(id int64, _ []engine.Step) { r.id.Store(id) }
 	o.Observe = func(e engine.Event) {
-		if e.State == engine.Done && e.Step.Op == engine.OpCreate {
+		if leaves := e.Step.Op == engine.OpDelete; e.State == engine.Done && (leaves || e.Step.Op == engine.OpCreate) {
 			mu.Lock()
 			defer mu.Unlock()
-			res.took = append(res.took, measured{e.Step.Address.Group(), e.Elapsed})
+			res.took = append(res.took, measured{way{e.Step.Address.Group(), leaves}, e.Elapsed})
 		}
 	}
 	res.out, res.err = c.Flow.ApplyPart(ctx, hard, l, r.plan, r.part, o)
@@ -252,9 +258,9 @@ func (f *failures) repeated(digest string, now time.Time) {
 	}
 }
 
-// durations remember how long things took to be made.
+// durations remember how long things took.
 type durations struct {
-	by map[engine.Address][]time.Duration
+	by map[way][]time.Duration
 }
 
 // remembered is how many of each group count.
@@ -262,15 +268,15 @@ const remembered = 20
 
 func (d *durations) add(m measured) {
 	if d.by == nil {
-		d.by = map[engine.Address][]time.Duration{}
+		d.by = map[way][]time.Duration{}
 	}
-	all := append(d.by[m.group], m.took)
-	d.by[m.group] = all[max(0, len(all)-remembered):]
+	all := append(d.by[m.way], m.took)
+	d.by[m.way] = all[max(0, len(all)-remembered):]
 }
 
 // of is the 90th percentile.
-func (d *durations) of(group engine.Address) time.Duration {
-	all := slices.Sorted(slices.Values(d.by[group]))
+func (d *durations) of(w way) time.Duration {
+	all := slices.Sorted(slices.Values(d.by[w]))
 	if len(all) == 0 {
 		return 0
 	}

@@ -26,6 +26,19 @@ func Decide(r rule.Rule, h History, o Observation, now time.Time) (Decision, His
 	return t.d, t.h
 }
 
+// Within is Decide, of what may not fit onto the machines at their largest. How many do
+// is asked only when it matters.
+func Within(r rule.Rule, h History, o Observation, now time.Time, room func() int) (Decision, History) {
+	d, next := Decide(r, h, o, now)
+	if !d.Act || d.To < d.From || r.Target.Kind != engine.KindFunction {
+		return d, next
+	}
+	if o.Room = room(); o.Room == 0 || o.Room >= d.To {
+		return d, next
+	}
+	return Decide(r, h, o, now)
+}
+
 // turn is one evaluation under way.
 type turn struct {
 	r    rule.Rule

@@ -66,14 +66,20 @@ type Wish struct {
 	Held    bool      `json:"held,omitempty"` // within tolerance
 }
 
-// Only is the decision when what carries it out can go no further than a size: then
-// it is one about that, and none if that is the size that there is.
-func (d Decision) Only(to int, why string) Decision {
+// Only is a decision that acts, and what is remembered of it, when what carries it out
+// can go no further than a size: then it is one about that, and none if that is the
+// size that there is.
+func (d Decision) Only(h History, to int, why string) (Decision, History) {
 	d.Limits = append(slices.Clone(d.Limits), Limit{ByBudget, why, d.To, to, time.Time{}})
+	last := len(h.Actions) - 1
 	if d.To = to; to == d.From {
 		d.Act, d.Blocked = false, why
+		h.Actions = h.Actions[:last:last]
+		return d, h
 	}
-	return d
+	h.Actions = slices.Clone(h.Actions)
+	h.Actions[last].To = to
+	return d, h
 }
 
 // Limiter names what may change a size on its way through the stages.

@@ -135,6 +135,9 @@ func worth(in place.Input, group engine.Address, moves int) bool {
 	return Score(1, machines, float64(1+moves), machines+float64(replicas)) >= leastScore
 }
 
+// OverBudget is why machines that could go do not.
+const OverBudget = "the budget lets no more of them leave at once"
+
 // Allowed is how many machines more may be emptied now, of so many, when some
 // are leaving and some are broken already.
 func Allowed(budgets []rule.Budget, now time.Time, total, leaving, broken int) int {

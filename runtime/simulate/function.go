@@ -30,6 +30,7 @@ type function struct {
 	service  float64 // seconds
 	drain    time.Duration
 	every    int
+	due      int           // in which step it is evaluated next
 	keep     time.Duration // how long samples may be needed
 
 	units     []unit // by number
@@ -48,7 +49,7 @@ const target = 0.7
 
 func newFunction(x rule.Rule, g engine.FunctionGroup, in Input, load float64) *function {
 	m := in.Model
-	f := &function{rule: x, group: g, capacity: m.Capacity, service: m.Service.Seconds(), every: steps(x.Every), history: watched(m.Start), samples: map[string][]decide.Sample{}}
+	f := &function{rule: x, group: g, capacity: m.Capacity, service: m.Service.Seconds(), every: steps(x.Every), history: watched(x, m.Start), samples: map[string][]decide.Sample{}}
 	if f.drain = m.Drain; f.drain == 0 {
 		f.drain = in.Drains[g.Address]
 	}
@@ -108,8 +109,8 @@ func (f *function) readyAt(i int) int {
 	return n
 }
 
-// serve lets one second of load arrive, and measures.
-func (f *function) serve(i int, now time.Time, load float64) {
+// serve lets one second of load arrive, and measures it, if that can be.
+func (f *function) serve(i int, now time.Time, load float64, measured bool) {
 	room := float64(f.readyAt(i)) * f.capacity
 	f.served = min(load, room)
 	if f.measures("queue") {
@@ -121,14 +122,18 @@ func (f *function) serve(i int, now time.Time, load float64) {
 	}
 	for _, m := range f.rule.Metrics {
 		v, ok := f.value(m, load, room, use)
-		if !ok {
+		if !ok || !measured {
 			continue
 		}
 		all := f.samples[m.Name]
 		if len(all) > 64 && now.Sub(all[len(all)/2].At) > f.keep {
 			all = slices.Clone(all[len(all)/2:])
 		}
-		f.samples[m.Name] = append(all, decide.Sample{At: now, Value: v})
+		x := decide.Sample{At: now, Value: v}
+		if m.Name == "cpu" {
+			x.Units = f.readyAt(i)
+		}
+		f.samples[m.Name] = append(all, x)
 	}
 }
 
@@ -146,15 +151,15 @@ func (f *function) value(m rule.Metric, load, room, use float64) (v float64, ok 
 	switch m.Name {
 	case "cpu":
 		if m.Share {
-			return use, true
+			return use, room > 0
 		}
-		return use * f.group.Each.CPU, f.group.Each.CPU > 0
+		return use * f.group.Each.CPU, room > 0 && f.group.Each.CPU > 0
 	case "memory":
 		return 0, false
 	case "latency":
-		return 1000 * f.service * factor, room > 0
+		return 1000 * f.service * factor, f.served > 0
 	case "error_rate":
-		return 1 - f.served/max(load, 1e-9), load > 0
+		return (load - f.served) / max(load, 1e-9), true
 	case "in_flight":
 		return min(load, max(room, f.capacity)) * f.service * factor, true
 	case "queue":
@@ -164,13 +169,14 @@ func (f *function) value(m rule.Metric, load, room, use float64) (v float64, ok 
 	}
 }
 
-// decide evaluates the rule and changes the size. It reports whether something
-// must be placed.
-func (f *function) decide(i int, now time.Time, boot time.Duration) bool {
+// decide evaluates the rule and changes the size; room says how many replicas fit. It
+// reports whether something must be placed.
+func (f *function) decide(i int, now time.Time, boot time.Duration, room func() int) bool {
+	f.due = i + f.every
 	ready := f.readyAt(i)
 	o := decide.Observation{Ready: ready, Starting: len(f.units) - ready, Samples: f.samples, Boot: boot, Drain: f.drain}
 	var d decide.Decision
-	if d, f.history = decide.Decide(f.rule, f.history, o, now); !d.Act {
+	if d, f.history = decide.Within(f.rule, f.history, o, now, room); !d.Act {
 		return false
 	}
 	f.decisions = append(f.decisions, d)

@@ -26,6 +26,7 @@ type pool struct {
 	rule      rule.Rule
 	ruled     bool
 	every     int
+	due       int       // in which step it is evaluated next
 	machines  []machine // by number
 	leaving   []int     // the steps at which those that leave are gone
 	fleet     fleet.Fleet
@@ -57,7 +58,7 @@ func (p *pool) readyAt(i int) int {
 func (r *run) input() place.Input {
 	in := place.Input{
 		Machines: r.in.Machines, Functions: r.in.Functions,
-		Replicas: map[engine.Address][]int{}, Have: map[engine.Address][]int{}, Was: map[engine.Address]engine.Address{},
+		Replicas: map[engine.Address][]int{}, Have: map[engine.Address][]int{}, Was: maps.Clone(r.homes),
 	}
 	for a, g := range r.others {
 		in.Replicas[a] = g.Replicas.Indexes(nil)
@@ -80,9 +81,10 @@ func (r *run) input() place.Input {
 func (r *run) machines(i int, now time.Time) {
 	r.place(i)
 	for _, p := range r.pools {
-		if !p.ruled || i%p.every != 0 {
+		if !p.ruled || i < p.due {
 			continue
 		}
+		p.due = i + p.every
 		if p.stale {
 			p.fleet, p.stale = fleet.Of(r.input(), p.group.Address), false
 		}
@@ -97,6 +99,17 @@ func (r *run) changed() {
 	for _, p := range r.pools {
 		p.stale = true
 	}
+}
+
+// room is how many replicas of a function fit onto the machines at their largest,
+// beside the others.
+func (r *run) room(f *function) int {
+	if len(f.group.On) == 0 {
+		return 0
+	}
+	in := r.input()
+	in.Replicas[f.group.Address] = engine.Bounds{Min: f.rule.Max, Max: f.rule.Max}.Indexes(in.Replicas[f.group.Address])
+	return fleet.Room(in.Around(f.group.On[0]), f.group.Address)
 }
 
 // place puts what has no place on the machines that there are, and on those that
@@ -115,6 +128,9 @@ func (r *run) place(i int) {
 	}
 	for _, pl := range place.Compute(in).Placings {
 		u := r.unit(pl.Replica)
+		if u == nil {
+			r.homes[pl.Replica] = pl.Machine
+		}
 		if u == nil || !u.machine.IsZero() {
 			continue
 		}
@@ -136,21 +152,22 @@ func (r *run) bootedAt(a engine.Address) int {
 
 // follow evaluates the rule of a pool.
 func (r *run) follow(p *pool, i int, now time.Time) {
+	p.leaving = slices.DeleteFunc(p.leaving, func(end int) bool { return end <= i })
 	ready := p.readyAt(i)
 	o := decide.Observation{Ready: ready, Starting: len(p.machines) - ready, Demand: p.fleet.Need, Boot: r.in.Model.MachineBoot, Drain: r.in.Model.MachineDrain}
 	d, h := decide.Decide(p.rule, p.history, o, now)
-	p.history = h
 	switch {
-	case !d.Act:
-		return
-	case d.To < d.From && !r.empty(p, d.From-d.To, i, now):
-		p.history.Actions = h.Actions[:len(h.Actions)-1] // nothing could be done
-		return
-	case d.To > d.From:
+	case d.Act && d.To > d.From:
 		p.grow(d.To-d.From, i+steps(r.in.Model.MachineBoot))
+	case d.Act:
+		if to := d.From - r.empty(p, d.From-d.To, i, now); to > d.To {
+			d, h = d.Only(h, to, fleet.OverBudget)
+		}
 	}
-	p.decisions = append(p.decisions, d)
-	r.changed()
+	if p.history = h; d.Act {
+		p.decisions = append(p.decisions, d)
+		r.changed()
+	}
 }
 
 func (p *pool) grow(n, ready int) {
@@ -163,16 +180,17 @@ func (p *pool) grow(n, ready int) {
 	slices.SortFunc(p.machines, func(a, b machine) int { return a.n - b.n })
 }
 
-// empty takes machines away, as many as the budgets allow. It reports whether
-// any went.
-func (r *run) empty(p *pool, n, i int, now time.Time) bool {
+// empty takes machines away, as many as the budgets allow, and returns how many went.
+func (r *run) empty(p *pool, n, i int, now time.Time) int {
 	m := r.in.Model
-	n = min(n, len(p.fleet.Spare), fleet.Allowed(p.rule.Budgets, now, len(p.machines), len(p.leaving), 0))
-	for _, s := range p.fleet.Spare[:max(0, n)] {
+	n = min(n, len(p.fleet.Spare), fleet.Allowed(p.rule.Budgets, now, len(p.machines)+len(p.leaving), len(p.leaving), 0))
+	for _, s := range p.fleet.Spare[:n] {
 		gone := i + steps(m.MachineDrain)
 		for _, move := range s.Moves {
 			u := r.unit(move.Replica)
 			if u == nil {
+				r.homes[move.Replica] = move.Machine
+				gone = max(gone, i+steps(m.Boot+r.in.Drains[move.Replica.Group()])+steps(m.MachineDrain))
 				continue
 			}
 			// Its replacement is ready before it drains, so both are paid for a while.
@@ -188,7 +206,7 @@ func (r *run) empty(p *pool, n, i int, now time.Time) bool {
 		p.leaving = append(p.leaving, gone)
 		p.machines = slices.DeleteFunc(p.machines, func(x machine) bool { return p.group.Address.At(x.n) == s.Machine })
 	}
-	return n > 0
+	return n
 }
 
 // recordMachines notes what machines were needed and what there was.

@@ -25,7 +25,7 @@ type Input struct {
 	Rules     []rule.Rule
 	Machines  []engine.MachineGroup
 	Functions []engine.FunctionGroup
-	Load      func(time.Duration) float64 // requests a second, of every function with a rule
+	Load      func(time.Duration) float64 // requests a second, of every function with a rule; NaN where nobody could tell, and so no metric is measured
 	Length    time.Duration
 	Drains    map[engine.Address]time.Duration // by function: how long a replica takes to leave
 	Model     Model
@@ -65,21 +65,30 @@ type run struct {
 	steps     int
 	functions []*function // with rules
 	others    map[engine.Address]engine.FunctionGroup
-	pools     []*pool // groups of machines, with rules or without
-	dirty     bool    // something must be placed
+	homes     map[engine.Address]engine.Address // of the replicas of others: their machines
+	pools     []*pool                           // groups of machines, with rules or without
+	dirty     bool                              // something must be placed
 	needs     map[string]map[engine.Address]int
 }
 
 // Run simulates.
 func Run(in Input) Result {
 	r := newRun(in)
+	load := 0.0
 	for i := range r.steps {
 		now := r.in.Model.Start.Add(time.Duration(i) * Step)
-		load := in.Load(time.Duration(i) * Step)
+		asked := in.Load(time.Duration(i) * Step)
+		measured := !math.IsNaN(asked)
+		if measured {
+			load = asked // else what came is taken to be as before
+		}
 		for _, f := range r.functions {
-			f.serve(i, now, load)
-			if i%f.every == 0 && f.decide(i, now, in.Model.Boot) {
+			f.serve(i, now, load, measured)
+			if i >= f.due && f.decide(i, now, in.Model.Boot, func() int { return r.room(f) }) {
 				r.changed()
+				for _, p := range r.pools { // the machines follow at once
+					p.due = i
+				}
 			}
 		}
 		r.machines(i, now)
@@ -92,27 +101,32 @@ func Run(in Input) Result {
 }
 
 func newRun(in Input) *run {
-	r := &run{in: in, steps: int(in.Length / Step), others: map[engine.Address]engine.FunctionGroup{}, needs: map[string]map[engine.Address]int{}}
+	r := &run{in: in, steps: int(in.Length / Step), others: map[engine.Address]engine.FunctionGroup{}, homes: map[engine.Address]engine.Address{}, needs: map[string]map[engine.Address]int{}}
 	byTarget := map[engine.Address]rule.Rule{}
 	for _, x := range in.Rules {
 		byTarget[x.Target] = x
 	}
 	first := 0.0
-	if in.Load != nil {
+	if in.Load != nil && !math.IsNaN(in.Load(0)) {
 		first = in.Load(0)
 	}
+	groups := map[engine.Address]engine.FunctionGroup{}
 	for _, g := range in.Functions {
-		if x, ok := byTarget[g.Address]; ok {
-			r.functions = append(r.functions, newFunction(x, g, in, first))
-		} else {
+		groups[g.Address] = g
+		if _, ok := byTarget[g.Address]; !ok {
 			r.others[g.Address] = g
+		}
+	}
+	for _, x := range in.Rules { // in the order in which they are evaluated
+		if g, ok := groups[x.Target]; ok {
+			r.functions = append(r.functions, newFunction(x, g, in, first))
 		}
 	}
 	for _, g := range in.Machines {
 		p := &pool{group: g}
 		if x, ok := byTarget[g.Address]; ok {
 			p.rule, p.ruled, p.stale, p.every = x, true, true, steps(x.Every)
-			p.history = watched(in.Model.Start)
+			p.history = watched(x, in.Model.Start)
 		}
 		r.pools = append(r.pools, p)
 	}
@@ -120,9 +134,14 @@ func newRun(in Input) *run {
 	return r
 }
 
-// watched is the history of a rule that has been there for long.
-func watched(now time.Time) decide.History {
-	return decide.History{Since: now.Add(-24 * time.Hour), Active: now}
+// watched is the history of a rule that has been there for long, and measured all the
+// while.
+func watched(x rule.Rule, now time.Time) decide.History {
+	h := decide.History{Since: now.Add(-24 * time.Hour), Active: now}
+	for _, m := range x.Metrics {
+		h.Metrics = append(h.Metrics, decide.Seen{Name: m.Name, Last: now})
+	}
+	return h
 }
 
 func steps(d time.Duration) int { return max(1, int(d/Step)) }
@@ -138,6 +157,8 @@ func (r *run) settle() {
 	for _, pl := range placed.Placings {
 		if u := r.unit(pl.Replica); u != nil {
 			u.machine, u.ready = pl.Machine, 0
+		} else {
+			r.homes[pl.Replica] = pl.Machine
 		}
 	}
 }
