@@ -65,11 +65,23 @@ func ping(ctx context.Context, c *http.Client, ip netip.Addr) error {
 // dead completes the error for a machine that did not come up with the end of what
 // it printed.
 func (l *Libvirt) dead(h hypervisor, name string, err error) error {
-	tail := l.console(h, name)
-	if tail == "" {
-		tail = "  (nothing, as when its disk has no boot loader: an image without one needs a kernel)"
+	return l.shown(h, name, err, "nothing, as when its disk has no boot loader: an image without one needs a kernel")
+}
+
+// mute is the error for a machine that was made of a golden one's state and did not
+// come up in time.
+func (l *Libvirt) mute(h hypervisor, name string, err error) error {
+	return l.shown(h, name, fmt.Errorf("domain %s, which is made of a golden machine's state, has not answered: %w", name, err), "nothing since then")
+}
+
+// shown completes an error with the end of a console, or with what it means if there is
+// none.
+func (l *Libvirt) shown(h hypervisor, name string, err error, nothing string) error {
+	text := l.console(h, name)
+	if text == "" {
+		text = "  (" + nothing + ")"
 	}
-	return providers.Permanent(fmt.Errorf("%w. The last that its console shows:\n%s", err, tail))
+	return providers.Permanent(fmt.Errorf("%w. The last that its console shows:\n%s", err, text))
 }
 
 // consoleLines and consoleBytes bound the part of a console that errors show, and

@@ -96,8 +96,11 @@ func (l *Libvirt) create(ctx context.Context, h hypervisor, r providers.Ref, wan
 		}
 	}
 	if err != nil {
-		if ctx.Err() != nil || errors.Is(err, errLost) {
+		switch {
+		case errors.Is(err, errLost), ctx.Err() != nil && g == nil:
 			return netip.Addr{}, err
+		case ctx.Err() != nil:
+			return netip.Addr{}, l.mute(h, l.name(r.Address, r.Gen), err)
 		}
 		if g != nil {
 			l.goldens.spoil(g.key, err)
