@@ -6,7 +6,8 @@
 # make live   the tests that need such an engine, all of them: kill -9 at every point
 # make build  bin/flowctl and bin/flowctl-demo
 # make energy what the images of examples/smart-energy.hcl are made of
-# make bench  the figures of docs/benchmarks.md, on this machine; bench-docker those with containers
+# make bench  the figures of docs/benchmarks.md, on this machine; bench-docker those with containers,
+#             bench-libvirt those with virtual machines
 
 GO      ?= go
 SPEC    ?= examples/two-tier.hcl
@@ -97,6 +98,12 @@ bench: build
 bench-docker: build
 	hack/setup docker-compose
 	hack/lab $(GO) run ./bench -only containers
+
+# Virtual machines, in hack/lab -machines: started, and made of a golden one's state. It
+# takes some minutes where they are emulated.
+.PHONY: bench-libvirt
+bench-libvirt: build
+	CGO_ENABLED=1 hack/lab -machines $(GO) run -tags libvirt_dlopen ./bench -only machines
 
 # How soon a new replica answers after the load has risen, over many spikes; in hack/lab
 # with containers.

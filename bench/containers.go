@@ -28,6 +28,8 @@ const (
 // benchImage is the image that all containers are made of; it has one program.
 const benchImage = "flowctl-bench:1"
 
+const benchDockerfile = "FROM scratch\nCOPY flowctl-demo /bin/flowctl-demo\nENTRYPOINT [\"/bin/flowctl-demo\"]\n"
+
 const containerFlow = `flow "bench" {
   provider    = "docker"
   parallelism = %[3]d
@@ -114,7 +116,7 @@ func middle(all []figure) figure {
 }
 
 func (b *bench) buildImage(ctx context.Context) error {
-	dir, err := b.folder("image", "Dockerfile", "FROM scratch\nCOPY flowctl-demo /bin/flowctl-demo\nENTRYPOINT [\"/bin/flowctl-demo\"]\n")
+	dir, err := b.folder("image", "Dockerfile", benchDockerfile)
 	if err != nil {
 		return err
 	}

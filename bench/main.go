@@ -48,6 +48,7 @@ var sections = []struct {
 	{"scale", (*bench).scale, true},
 	{"reaction", (*bench).reaction, true},
 	{"loop", (*bench).loop, true},
+	{"machines", (*bench).machines, true},
 	{"walk", (*bench).walk, false},
 	{"durable", (*bench).durable, false},
 }
