@@ -78,7 +78,7 @@ func (m *machineBench) byHand(ctx context.Context) (t trip, err error) {
 	}
 	t.engine = time.Since(t.begun)
 	remote := fmt.Sprintf("docker -H tcp://%s:2376 --tlsverify --tlscacert %[2]s/ca.pem --tlscert %[2]s/cert.pem --tlskey %[2]s/key.pem ", ip[1], keys[0])
-	if _, err := shell(ctx, "docker save "+image+" | "+remote+"load; "+remote+"run -d -p 8080:8080 -e PORT=8080 "+image+" api"); err != nil {
+	if _, err := shell(ctx, "docker save "+image+" | "+remote+"load; "+remote+"run -d -p 8080:8080 -e HOST=0.0.0.0 -e PORT=8080 "+image+" api"); err != nil {
 		return t, err
 	}
 	err = until(ctx, "http://"+ip[1]+":8080/healthz")
@@ -100,16 +100,24 @@ func withKeys(dir string) (*http.Client, error) {
 	}}, err
 }
 
+// handTime is how long a machine that is started by hand may take.
+const handTime = 10 * time.Minute
+
 func untilEngine(ctx context.Context, client *http.Client, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, handTime)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
 	for {
-		if resp, err := client.Get(url); err == nil {
+		resp, err := client.Get(url)
+		if err == nil {
 			resp.Body.Close()
 			return nil
 		}
 		select {
-		case <-time.After(100 * time.Millisecond):
+		case <-tick.C:
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return fmt.Errorf("%s has not answered: %w", url, err)
 		}
 	}
 }

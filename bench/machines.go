@@ -237,6 +237,8 @@ func (m *machineBench) apply(ctx context.Context, golden bool, machines, replica
 
 // until waits for the first good answer.
 func until(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, handTime)
+	defer cancel()
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
