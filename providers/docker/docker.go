@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/docker/docker/api/types/filters"
 	"github.com/flowctl/flowctl/engine"
@@ -32,6 +33,8 @@ type Docker struct {
 	mu      sync.Mutex
 	daemons map[string]*daemon // by host id
 	pulls   map[string]*pull   // under way
+
+	patience time.Duration // with engines of others' machines while clearing away
 
 	holds holds
 	meter meter
@@ -62,7 +65,7 @@ var (
 
 // New returns the provider. No engine is asked anything before the first call.
 func New(s providers.Settings) *Docker {
-	d := &Docker{settings: s, daemons: map[string]*daemon{}, pulls: map[string]*pull{}}
+	d := &Docker{settings: s, daemons: map[string]*daemon{}, pulls: map[string]*pull{}, patience: guestPatience}
 	d.Native = &providers.Native{Name: s.Name, Kinds: map[engine.Kind]providers.Resource{
 		engine.KindHost: providers.Of[engine.Host]{
 			ReadFn: d.readHost, ApplyFn: d.applyHost, DeleteFn: d.removeHost, CheckFn: d.checkHost,

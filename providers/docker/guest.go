@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/network"
@@ -48,6 +49,18 @@ func (d *Docker) moveOut(ctx context.Context, dm *daemon) error {
 		return dm.fault("list containers", err)
 	}
 	return d.forget(providers.Ref{Address: a})
+}
+
+// guestPatience is how long clearing away on another's machine may take: what is left
+// there goes with the machine.
+const guestPatience = 30 * time.Second
+
+// patiently bounds a context for clearing away on another's machine.
+func (d *Docker) patiently(ctx context.Context, dm *daemon) (context.Context, context.CancelFunc) {
+	if _, ok := dm.guest(); ok {
+		return context.WithTimeout(ctx, d.patience)
+	}
+	return ctx, func() {}
 }
 
 // lost reports whether an error means that another's machine is not there, or

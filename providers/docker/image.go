@@ -410,7 +410,11 @@ func (d *Docker) sweepElsewhere(ctx context.Context, hosts []note) error {
 	d.mu.Unlock()
 	var errs []error
 	for _, dm := range others {
-		errs = append(errs, d.sweepImages(ctx, dm))
+		in, cancel := d.patiently(ctx, dm)
+		if err := d.sweepImages(in, dm); !dm.lost(err) {
+			errs = append(errs, err)
+		}
+		cancel()
 	}
 	return errors.Join(errs...)
 }

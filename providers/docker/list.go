@@ -93,20 +93,29 @@ func (d *Docker) Clean(ctx context.Context, all bool) error {
 	var errs []error
 	errs = append(errs, d.sweepElsewhere(ctx, notes))
 	for _, n := range notes {
-		dm, err := d.daemon(n.Engine)
-		if err == nil {
-			err = errors.Join(d.sweepImages(ctx, dm), d.sweepShelves(ctx, dm))
-		}
-		if err == nil && all {
-			r := providers.Ref{Address: n.Host}
-			err = errors.Join(d.strip(ctx, dm, n.Host.String()), d.forget(r))
-		}
-		if dm != nil && dm.lost(err) {
-			err = d.forget(providers.Ref{Address: n.Host})
-		}
-		errs = append(errs, err)
+		errs = append(errs, d.cleanAt(ctx, n, all))
 	}
 	return errors.Join(errs...)
+}
+
+// cleanAt is Clean on one engine. A machine of another provider may be gone without
+// having closed the connections that there were to it: nobody waits for it for long.
+func (d *Docker) cleanAt(ctx context.Context, n note, all bool) error {
+	dm, err := d.daemon(n.Engine)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := d.patiently(ctx, dm)
+	defer cancel()
+	err = errors.Join(d.sweepImages(ctx, dm), d.sweepShelves(ctx, dm))
+	if err == nil && all {
+		r := providers.Ref{Address: n.Host}
+		err = errors.Join(d.strip(ctx, dm, n.Host.String()), d.forget(r))
+	}
+	if dm.lost(err) {
+		err = d.forget(providers.Ref{Address: n.Host})
+	}
+	return err
 }
 
 // Import implements providers.Importer: a container that exists, under the name
