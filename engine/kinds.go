@@ -10,7 +10,8 @@ type VM struct {
 	Network Link              `flow:"network,replace" doc:"The network that the machine is on, as a reference: network.NAME."`
 	Labels  map[string]string `flow:"labels" doc:"Free-form labels."`
 
-	Image    string            `flow:"image,replace" rule:"filled" doc:"The disk that the machine starts from, for providers that make virtual machines: a file (qcow2 or raw), relative to the spec; the provider's, if not set. It is never written to. The local provider ignores it and all that follow."`
+	Image    string            `flow:"image,replace" rule:"filled" doc:"The disk that the machine starts from, for providers that make virtual machines: a file (qcow2 or raw), relative to the spec, or the URL of one; the provider's, if not set. It is never written to. The local provider ignores it and all that follow."`
+	SHA256   string            `flow:"sha256,replace" rule:"filled" doc:"The image's SHA-256, in hexadecimal. An image at a URL needs it; a file is compared with it."`
 	DiskSize Size              `flow:"disk_size,replace" min:"1MiB" doc:"How large the machine's own disk is; as large as the image, if not set."`
 	Boot     *Boot             `flow:"boot,replace" doc:"What the machine starts, where that is not what its disk says."`
 	UserData string            `flow:"user_data,replace" doc:"What cloud-init, or whatever plays its part in the machine, does at the first start."`

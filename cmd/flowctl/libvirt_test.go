@@ -5,6 +5,8 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -54,9 +56,16 @@ func TestLibvirtScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"http": httpCommand, "until": untilCommand, "sed": sedCommand, "jsonpath": jsonCommand, "nolibvirt": nolibvirtCommand,
+			"http": httpCommand, "until": untilCommand, "sed": sedCommand, "jsonpath": jsonCommand, "nolibvirt": nolibvirtCommand, "publish": publishCommand,
 		},
 	})
+}
+
+// publish DIR: serves the files of a folder at $URL.
+func publishCommand(ts *testscript.TestScript, _ bool, args []string) {
+	s := httptest.NewServer(http.FileServer(http.Dir(args[0])))
+	ts.Defer(s.Close)
+	ts.Setenv("URL", s.URL)
 }
 
 // nolibvirt FLOW: libvirt has nothing of a flow, nor any disk.

@@ -16,8 +16,8 @@ type hashes struct {
 	seen map[string]string
 }
 
-// baseName names the volume with a file's content, and leaves the file at its start.
-func (h *hashes) baseName(f *os.File) (string, error) {
+// sum is the SHA-256 of a file, in hexadecimal. It leaves the file at its start.
+func (h *hashes) sum(f *os.File) (string, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return "", err
@@ -25,11 +25,11 @@ func (h *hashes) baseName(f *os.File) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	is := fmt.Sprint(f.Name(), info.Size(), info.ModTime().UnixNano())
-	if name, ok := h.seen[is]; ok {
-		return name, nil
+	if sum, ok := h.seen[is]; ok {
+		return sum, nil
 	}
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
+	hash := sha256.New()
+	if _, err := io.Copy(hash, f); err != nil {
 		return "", err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
@@ -38,7 +38,7 @@ func (h *hashes) baseName(f *os.File) (string, error) {
 	if h.seen == nil {
 		h.seen = map[string]string{}
 	}
-	name := basePrefix + hex.EncodeToString(sum.Sum(nil))[:24]
-	h.seen[is] = name
-	return name, nil
+	sum := hex.EncodeToString(hash.Sum(nil))
+	h.seen[is] = sum
+	return sum, nil
 }

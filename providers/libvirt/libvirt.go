@@ -24,7 +24,8 @@ type Config struct {
 	Network string `flow:"network" default:"default" doc:"The network, as libvirt calls it, of machines whose block names none."`
 	Accel   string `flow:"accel" enum:"auto|kvm|tcg" default:"auto" doc:"Whether machines run on the processor itself (kvm) or are emulated (tcg). auto tries once after each start of this computer whether KVM runs; elsewhere, which it cannot try, it takes tcg."`
 	Golden  bool   `flow:"golden" default:"true" doc:"Whether machines are made of the saved state of one that was started once, where that is possible: with a daemon here and an image of 'flowctl disk build'. Otherwise each is started."`
-	Image   string `flow:"image" rule:"filled" doc:"The disk of machines whose block has no image, relative to the spec; the small Docker machine that 'flowctl disk build' makes, if not set."`
+	Image   string `flow:"image" rule:"filled" doc:"The disk of machines whose block has no image, relative to the spec, or a URL; the small Docker machine that 'flowctl disk build' makes, if not set."`
+	SHA256  string `flow:"sha256" rule:"filled" doc:"The image's SHA-256, in hexadecimal. An image at a URL needs it; a file is compared with it."`
 	Kernel  string `flow:"kernel" rule:"filled" doc:"The kernel that goes with image, if it has no boot loader."`
 	Initrd  string `flow:"initrd" rule:"filled" doc:"The kernel's initial file system."`
 }
@@ -50,6 +51,7 @@ type Libvirt struct {
 	conn hypervisor // nil until the first call
 
 	addressing sync.Mutex // held from the choice of an address until others see it
+	fetching   sync.Mutex // held while an image is fetched
 	storing    sync.Mutex // held while disks that machines share come and go
 	keysOnce   func() (*keyring, error)
 	accel      func() string

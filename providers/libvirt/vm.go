@@ -88,6 +88,9 @@ func (l *Libvirt) applyVM(ctx context.Context, r providers.Ref, want engine.VM, 
 // create makes a machine that answers: of a golden one's state, or, where there is none
 // or that fails, by starting it.
 func (l *Libvirt) create(ctx context.Context, h hypervisor, r providers.Ref, want engine.VM) (netip.Addr, error) {
+	if err := l.fetch(ctx, h, want); err != nil {
+		return netip.Addr{}, err
+	}
 	g, err := l.goldenOf(ctx, h, want)
 	if g != nil {
 		var ip netip.Addr

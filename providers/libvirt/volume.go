@@ -24,30 +24,47 @@ import (
 const basePrefix = "flowctl-"
 
 // source are the files that a machine is made from.
-type source struct{ image, kernel, initrd string }
+type source struct {
+	image, kernel, initrd string
+	url                   string // where the image is to be fetched from, "" if it is a file of its own
+	sum                   string // the image's SHA-256, in hexadecimal; "" if nobody said
+}
 
 // sourceOf finds the files that a machine is made from: its own, the provider
 // block's, or what 'flowctl disk build' has built.
 func (l *Libvirt) sourceOf(want engine.VM) (source, error) {
-	s := source{image: want.Image}
+	s := source{image: want.Image, sum: want.SHA256}
 	if want.Boot != nil {
 		s.kernel, s.initrd = want.Boot.Kernel, want.Boot.Initrd
 	}
 	if s.image == "" {
-		s.image, s.kernel, s.initrd = l.cfg.Image, cmp.Or(s.kernel, l.cfg.Kernel), cmp.Or(s.initrd, l.cfg.Initrd)
+		s.image, s.kernel, s.initrd, s.sum = l.cfg.Image, cmp.Or(s.kernel, l.cfg.Kernel), cmp.Or(s.initrd, l.cfg.Initrd), l.cfg.SHA256
 	}
 	if s.image == "" {
 		dir, err := small.Dir()
 		if err != nil {
 			return s, err
 		}
-		s = source{filepath.Join(dir, "disk.qcow2"), cmp.Or(s.kernel, filepath.Join(dir, "kernel")), cmp.Or(s.initrd, filepath.Join(dir, "initrd"))}
+		s = source{image: filepath.Join(dir, "disk.qcow2"), kernel: cmp.Or(s.kernel, filepath.Join(dir, "kernel")), initrd: cmp.Or(s.initrd, filepath.Join(dir, "initrd"))}
 		if _, err := os.Stat(s.image); err != nil {
 			return s, fmt.Errorf("there is no image: write image in the vm or in the provider block, or build the small Docker machine with 'flowctl disk build'")
 		}
 	}
+	if s.sum = strings.ToLower(s.sum); s.sum != "" && !sha256Form.MatchString(s.sum) {
+		return s, fmt.Errorf("sha256 is %q: write the 64 hexadecimal digits that 'sha256sum' prints for the image", s.sum)
+	}
+	if remote(s.image) {
+		if s.sum == "" {
+			return s, fmt.Errorf("%s is to be fetched, but nothing says what it has to be: write sha256 beside image, as who publishes it tells", s.image)
+		}
+		at, err := fetchedAt(s.sum)
+		if err != nil {
+			return s, err
+		}
+		s.url, s.image = s.image, at
+	}
 	for _, f := range []*string{&s.image, &s.kernel, &s.initrd} {
-		if *f == "" {
+		if *f == "" || f == &s.image && s.url != "" {
 			continue
 		}
 		*f = l.path(*f)
@@ -197,10 +214,11 @@ func (l *Libvirt) base(h hypervisor, file string) (shared, error) {
 	if err != nil {
 		return s, providers.Permanent(fmt.Errorf("image %s: %w", file, err))
 	}
-	name, err := l.hashes.baseName(f)
+	sum, err := l.hashes.sum(f)
 	if err != nil {
 		return s, err
 	}
+	name := basePrefix + sum[:24]
 	v, err := h.Volume(l.cfg.Pool, name)
 	if errors.Is(err, providers.ErrNotFound) {
 		v, err = l.upload(h, f, name, size, s)
