@@ -113,16 +113,16 @@ func TestImagesAreFetchedOnce(t *testing.T) {
 func TestFetchesGoOnWhereTheyBrokeOff(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		p     publisher
+		p     *publisher
 		spoil bool // what has come of it is from another image
 		want  []string
 	}{
-		{name: "the rest is fetched", p: publisher{cutAt: 700_000}, want: []string{"", "bytes=700000-"}},
-		{name: "all of it, from a server without ranges", p: publisher{cutAt: 700_000, plain: true}, want: []string{"", "bytes=700000-"}},
-		{name: "all of it, when it was replaced meanwhile", p: publisher{cutAt: 700_000}, spoil: true, want: []string{"", "bytes=700000-", ""}},
+		{name: "the rest is fetched", p: &publisher{cutAt: 700_000}, want: []string{"", "bytes=700000-"}},
+		{name: "all of it, from a server without ranges", p: &publisher{cutAt: 700_000, plain: true}, want: []string{"", "bytes=700000-"}},
+		{name: "all of it, when it was replaced meanwhile", p: &publisher{cutAt: 700_000}, spoil: true, want: []string{"", "bytes=700000-", ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := &c.p
+			p := c.p
 			p.content = image()
 			file, fetch := fetching(t, p, sumOf(image()))
 			if err := fetch(t.Context()); !providers.Retryable(err) {
