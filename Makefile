@@ -37,11 +37,16 @@ demo: build
 demo-down: build
 	bin/flowctl destroy -auto-approve $(SPEC)
 
-# A spec whose output url answers, such as SPEC=examples/two-tier-docker.hcl in hack/lab;
-# FLAGS=-var=substrate=libvirt is slower.
-.PHONY: demo-scale
-demo-scale: build
+# SUBSTRATE=docker is the same in containers, in hack/lab. SPEC may be any spec whose
+# output url answers; FLAGS=-var=substrate=libvirt is slower.
+SUBSTRATE ?= local
+demo-scale-docker: SPEC = examples/two-tier-docker.hcl
+.PHONY: demo-scale demo-scale-local demo-scale-docker
+demo-scale: build demo-scale-$(SUBSTRATE)
+demo-scale-local:
 	$(GO) run ./bench -only scale -spec=$(SPEC) -plot=demo-scale.svg $(FLAGS)
+demo-scale-docker:
+	hack/lab $(GO) run ./bench -only scale -spec=$(SPEC) -plot=demo-scale.svg $(FLAGS)
 
 test: lint race
 	@hack/energy || test $$? = 75 # labs have no network

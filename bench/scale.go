@@ -51,7 +51,8 @@ func (b *bench) scale(ctx context.Context) (err error) {
 		return err
 	}
 	c := load.Preset(load.Spike)
-	c.Request.URL, c.MaxInFlight = url+s.path, 2000
+	// Clients that are patient: what is slow is to be seen as slow, what fails is a fault.
+	c.Request.URL, c.Request.Timeout, c.MaxInFlight = url+s.path, time.Minute, 5000
 	c.Shape.BaseRPS, c.Shape.PeakRPS, c.Shape.At, c.Shape.Period = s.base, s.peak, s.at, s.period
 	var last trial.Point
 	r, err := trial.Scale{Flow: flow, Load: c, Patience: s.patience, Tell: func(p trial.Point) {

@@ -38,7 +38,7 @@ function "api" {
   image     = image.demo.id
   exec      = ["flowctl-demo", "api"]
   port      = 8080
-  cpu       = 0.5
+  cpu       = 0.25
   memory    = "64MiB"
   read_only = true
   cap_drop  = ["ALL"]
@@ -60,7 +60,7 @@ function "web" {
   exec      = ["flowctl-demo", "web"]
   port      = 8080
   env       = { API_URL = frontend.api.url }
-  cpu       = 0.125 # eight fit on two processors, with two of api
+  cpu       = 0.1875 # eight fit on two processors, with two of api
   memory    = "64MiB"
   read_only = true
   cap_drop  = ["ALL"]
