@@ -82,7 +82,7 @@ live:
 # The race detector needs a C compiler; hack/setup installs one where it may.
 race:
 	hack/setup
-	$(GO) test $$(command -v gcc >/dev/null && echo -race || echo -count=1) -timeout 20m ./...
+	$(GO) test $$(command -v gcc >/dev/null && echo -race || echo -count=1) -parallel 4 -timeout 20m ./...
 	if command -v gcc >/dev/null; then CGO_ENABLED=1 $(GO) test -tags libvirt_dlopen ./providers/libvirt; fi
 
 lint:

@@ -192,7 +192,7 @@ func (f flowctl) gone(point int) {
 // at each wreck, and returns how many points there were. Part i of n takes
 // every n-th point: much of the time is waiting for processes to begin and end.
 func loopPoints(t *testing.T, least int, once func(t *testing.T, point int) (killed bool)) {
-	const parts = 2
+	const parts = 4
 	counts := make([]int, parts)
 	t.Run("points", func(t *testing.T) {
 		for part := range parts {
