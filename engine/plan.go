@@ -23,6 +23,9 @@ const (
 	Suspend
 	Resume
 	Restart
+	Capture // a snapshot of a machine
+	Revert  // a suspended machine to a snapshot
+	Discard // a snapshot
 )
 
 func (a Action) String() string {
@@ -45,6 +48,12 @@ func (a Action) String() string {
 		return "resume"
 	case Restart:
 		return "restart"
+	case Capture:
+		return "snapshot"
+	case Revert:
+		return "restore"
+	case Discard:
+		return "delete-snapshot"
 	default:
 		panic(fmt.Sprintf("bug: action %d", int(a)))
 	}
@@ -54,7 +63,10 @@ func (a Action) String() string {
 func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
 // Ordered reports whether a is an operator's order rather than what a spec asks.
-func (a Action) Ordered() bool { return a == Suspend || a == Resume || a == Restart }
+func (a Action) Ordered() bool { return a == Suspend || a == Resume || a == Restart || a.Snapshots() }
+
+// Snapshots reports whether a is about a snapshot of a machine.
+func (a Action) Snapshots() bool { return a == Capture || a == Revert || a == Discard }
 
 // Pauses reports whether the change takes a replica that stays out of its
 // frontends for a while.
@@ -90,6 +102,7 @@ type Change struct {
 	Window   int     // Replace or Restart of a replica: how many of its group may be under way at once
 	Reload   *Reload // Update of a replica whose files change: how it takes them over
 	Noted    bool    // it is recorded only: the provider has nothing to do
+	Snapshot string  // Capture, Revert and Discard: its name
 	Standby  bool    // of a backend that is made or changed: it gets no requests until its rollout says so
 	Source   Range
 }
@@ -211,11 +224,12 @@ func (p Plan) Find(a Address) *Change {
 type Summary struct {
 	Add, Change, Replace, Destroy, Run int
 	Suspend, Resume, Restart           int
+	Capture, Revert, Discard           int
 }
 
 // Total is the number of all actions.
 func (s Summary) Total() int {
-	return s.Add + s.Change + s.Replace + s.Destroy + s.Run + s.Suspend + s.Resume + s.Restart
+	return s.Add + s.Change + s.Replace + s.Destroy + s.Run + s.Suspend + s.Resume + s.Restart + s.Capture + s.Revert + s.Discard
 }
 
 // Summarise counts what p does, in all and for each phase.
@@ -242,6 +256,12 @@ func (p Plan) Summarise() (all Summary, phases map[Phase]Summary) {
 				n.Resume++
 			case Restart:
 				n.Restart++
+			case Capture:
+				n.Capture++
+			case Revert:
+				n.Revert++
+			case Discard:
+				n.Discard++
 			}
 		}
 		phases[c.Phase] = s

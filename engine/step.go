@@ -21,6 +21,9 @@ const (
 	OpShift // gives a percentage of a frontend's requests to the new replicas of a function
 	OpJudge // waits, and judges the new replicas by what the frontends count
 	OpKeep  // records that an object is kept for a rollback
+	OpCapture
+	OpRevert
+	OpDiscard
 )
 
 func (o Op) String() string {
@@ -47,6 +50,12 @@ func (o Op) String() string {
 		return "judge"
 	case OpKeep:
 		return "keep"
+	case OpCapture:
+		return "snapshot"
+	case OpRevert:
+		return "restore"
+	case OpDiscard:
+		return "delete-snapshot"
 	default:
 		panic(fmt.Sprintf("bug: operation %d", int(o)))
 	}
@@ -54,7 +63,7 @@ func (o Op) String() string {
 
 // ParseOp is the inverse of Op.String.
 func ParseOp(s string) (Op, bool) {
-	for o := OpCreate; o <= OpKeep; o++ {
+	for o := OpCreate; o <= OpDiscard; o++ {
 		if o.String() == s {
 			return o, true
 		}
@@ -93,7 +102,7 @@ func (s Step) Name() string {
 // Touches reports whether a step does something to an object.
 func (o Op) Touches() bool {
 	switch o {
-	case OpGate, OpShift, OpJudge, OpKeep:
+	case OpGate, OpShift, OpJudge, OpKeep, OpCapture, OpDiscard:
 		return false
 	default:
 		return true

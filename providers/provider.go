@@ -162,6 +162,30 @@ type Suspender interface {
 	Resume(ctx context.Context, o engine.Object) error
 }
 
+// Snapshotter keeps what machines are at one moment, with their memory if they run, and
+// lets them be that again. What does not know the name of a snapshot is an error.
+type Snapshotter interface {
+	Snapshotted(k engine.Kind) bool // whether it can do so with objects of kind k
+	// Snapshots lists a machine's, the eldest first.
+	Snapshots(ctx context.Context, machine engine.Object) ([]Snapshot, error)
+	// TakeSnapshot succeeds if the machine's operation has taken one of that name already;
+	// one of another operation is in the way.
+	TakeSnapshot(ctx context.Context, machine engine.Object, name string) error
+	// RestoreSnapshot makes a machine what it was: one that ran does not go on before it
+	// is resumed.
+	RestoreSnapshot(ctx context.Context, machine engine.Object, name string) error
+	// DeleteSnapshot succeeds if there is none of that name.
+	DeleteSnapshot(ctx context.Context, machine engine.Object, name string) error
+}
+
+// Snapshot is what a machine was at one moment.
+type Snapshot struct {
+	Name    string
+	At      time.Time
+	State   string // the provider's own word for what the machine was: "running"
+	Current bool   // the machine has gone on from this one
+}
+
 // Restarter ends a replica's program, as its stop block says, and starts it again
 // at the same address.
 type Restarter interface {

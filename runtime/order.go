@@ -10,8 +10,9 @@ import (
 
 // OrderRequest says what an operator orders.
 type OrderRequest struct {
-	Action  engine.Action    // engine.Suspend, Resume or Restart
-	Targets []engine.Address // replicas and machines, their groups or blocks
+	Action   engine.Action    // one that is ordered
+	Targets  []engine.Address // replicas and machines, their groups or blocks
+	Snapshot string           // the name of the one that it is about
 	// Desired tells how replicas may be replaced, and so restarted; without it,
 	// they are one after the other.
 	Desired     engine.Desired
@@ -30,7 +31,7 @@ func (f *Flow) Order(ctx context.Context, r OrderRequest) (Planned, engine.Diagn
 		return p, nil, err
 	}
 	o := plan.Order{
-		Action: r.Action, Targets: r.Targets, Recorded: p.Snapshot, Observed: p.Found.Observed, Windows: map[engine.Address]int{},
+		Action: r.Action, Snapshot: r.Snapshot, Targets: r.Targets, Recorded: p.Snapshot, Observed: p.Found.Observed, Windows: map[engine.Address]int{},
 		Able: func(provider string, k engine.Kind) bool {
 			return tasks.Able(ctx, f.Providers, r.Action, provider, k)
 		},

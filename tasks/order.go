@@ -19,8 +19,34 @@ func Able(ctx context.Context, source Source, action engine.Action, provider str
 		_, ok := providers.As[providers.Restarter](p)
 		return ok && k == engine.KindFunction
 	}
+	if action.Snapshots() {
+		s, ok := providers.As[providers.Snapshotter](p)
+		return ok && s.Snapshotted(k)
+	}
 	s, ok := providers.As[providers.Suspender](p)
 	return ok && s.Suspends(k)
+}
+
+// snapshot takes a snapshot of a machine, deletes one or goes back to one. A machine
+// that has gone back stays suspended.
+func snapshot(ctx context.Context, p providers.Provider, c *engine.Change, op engine.Op, o engine.Object) (engine.Result, error) {
+	s, ok := providers.As[providers.Snapshotter](p)
+	if !ok {
+		return engine.Result{Object: c.Prior, Unchanged: true}, providers.Permanent(errors.New("its provider has no snapshots"))
+	}
+	as := *c.Prior
+	var err error
+	switch op {
+	case engine.OpCapture:
+		err = s.TakeSnapshot(ctx, o, c.Snapshot)
+	case engine.OpDiscard:
+		err = s.DeleteSnapshot(ctx, o, c.Snapshot)
+	default:
+		if err = s.RestoreSnapshot(ctx, o, c.Snapshot); err == nil {
+			as.Lifecycle = engine.Suspended
+		}
+	}
+	return engine.Result{Object: &as}, err
 }
 
 // obey carries out an operator's order on an object that stays what it is. A
@@ -37,6 +63,9 @@ func (r *Runner) obey(ctx context.Context, c *engine.Change, s engine.Step, oper
 	p, err := r.providers.Get(ctx, s.Provider)
 	if err != nil {
 		return engine.Result{Object: c.Prior, Unchanged: true}, err
+	}
+	if c.Action.Snapshots() {
+		return snapshot(ctx, p, c, s.Op, o)
 	}
 	if err := order(ctx, p, s.Op, o); err != nil {
 		return doubtful(o), err

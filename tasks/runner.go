@@ -137,7 +137,7 @@ func (r *Runner) Run(ctx context.Context, s engine.Step, operation string) (engi
 func (r *Runner) attempt(ctx context.Context, s engine.Step, operation string) (engine.Result, error) {
 	c := r.change(s)
 	switch s.Op {
-	case engine.OpSuspend, engine.OpResume, engine.OpRestart:
+	case engine.OpSuspend, engine.OpResume, engine.OpRestart, engine.OpCapture, engine.OpRevert, engine.OpDiscard:
 		return r.obey(ctx, c, s, operation)
 	case engine.OpKeep:
 		return r.keepOld(c, s.Gen), nil

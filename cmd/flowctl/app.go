@@ -225,7 +225,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	add("main", a.validateCommand(), a.planCommand(), a.applyCommand(), a.scaleCommand(), a.rollbackCommand(), a.serveCommand(), a.destroyCommand())
-	add("more", a.suspendCommand(), a.resumeCommand(), a.restartCommand())
+	add("more", a.suspendCommand(), a.resumeCommand(), a.restartCommand(), a.snapshotCommand())
 	add("look", a.statusCommand(), a.topCommand(), a.outputCommand(), a.graphCommand(), a.logsCommand(), a.execCommand(), a.cpCommand(), a.runsCommand(), a.historyCommand(), a.showCommand(), a.decisionsCommand(), a.explainCommand())
 	add("more", a.fmtCommand(), a.diskCommand(), a.stateCommand(), a.consoleCommand(), a.loadCommand(), a.recordCommand(), a.simulateCommand(), a.versionCommand())
 	root.AddCommand(a.machineAgentCommand(), a.frontendAgentCommand(), exitCodesTopic())

@@ -215,8 +215,8 @@ func (c *console) complete(command string, out runtime.Outcome, p engine.Plan, s
 		return
 	}
 	what := fmt.Sprintf("%d added, %d changed, %d replaced, %d destroyed", n.Add, n.Change, n.Replace, n.Destroy)
-	if n := n.Suspend + n.Resume + n.Restart; n > 0 {
-		what = fmt.Sprintf("%d %s", n, map[string]string{"suspend": "suspended", "resume": "resumed", "restart": "restarted"}[command])
+	if n := n.Suspend + n.Resume + n.Restart + n.Capture + n.Revert + n.Discard; n > 0 {
+		what = fmt.Sprintf("%d %s", n, map[string]string{"suspend": "suspended", "resume": "resumed", "restart": "restarted", "snapshot": "taken", "restore": "restored", "delete-snapshot": "deleted"}[command])
 	}
 	fmt.Fprintf(c.app.out, "\n%s %s in %s.\n", s.Good(strings.ToUpper(command[:1])+command[1:]+" complete:"), what, took)
 	fmt.Fprint(c.app.out, view.Slowest(c.events, 5, s))

@@ -6,6 +6,7 @@ import "github.com/flowctl/flowctl/engine"
 func (b *builder) ordered(c *engine.Change) {
 	op := map[engine.Action]engine.Op{
 		engine.Suspend: engine.OpSuspend, engine.Resume: engine.OpResume, engine.Restart: engine.OpRestart,
+		engine.Capture: engine.OpCapture, engine.Revert: engine.OpRevert, engine.Discard: engine.OpDiscard,
 	}[c.Action]
 	provider := c.Provider
 	if c.Noted {

@@ -48,7 +48,8 @@ func machine(a engine.Address) bool { return a.Kind == engine.KindVM || a.Kind =
 
 // Order is what an operator orders of objects that stay what they are.
 type Order struct {
-	Action   engine.Action    // Suspend, Resume or Restart
+	Action   engine.Action    // one that is ordered
+	Snapshot string           // the name of the one that it is about
 	Targets  []engine.Address // replicas and machines, their groups or their blocks
 	Recorded engine.Snapshot
 	Observed map[engine.Key]engine.Observation
@@ -122,7 +123,7 @@ func (b *obeyer) pick() []engine.Address {
 		}
 	}
 	for _, ch := range b.changes {
-		if ch.Address.Kind == engine.KindFunction && (replicas[ch.Address] || machines[ch.Prior.Attr("machine")]) {
+		if !b.Action.Snapshots() && ch.Address.Kind == engine.KindFunction && (replicas[ch.Address] || machines[ch.Prior.Attr("machine")]) {
 			picked = append(picked, ch.Address)
 		}
 	}
@@ -144,11 +145,30 @@ func (b *obeyer) missing() {
 // machineOrder suspends or resumes a machine itself: for real if its provider can,
 // and in any case for placement. A restart is of what runs on it.
 func (b *obeyer) machineOrder(ch *engine.Change) {
+	if b.Action.Snapshots() {
+		b.snapshotOrder(ch)
+		return
+	}
 	state := ch.Prior.Lifecycle
 	moves := b.Action == engine.Suspend && state != engine.Suspended ||
 		b.Action == engine.Resume && (state == engine.Suspended || state == engine.Unverified)
 	if moves && b.reachable(ch) {
 		ch.Action, ch.Noted = b.Action, !b.Able(ch.Provider, ch.Address.Kind)
+	}
+}
+
+// snapshotOrder takes, deletes or goes back to a snapshot of a machine. What is to go
+// back must be suspended: so its replicas have left their frontends.
+func (b *obeyer) snapshotOrder(ch *engine.Change) {
+	switch state := ch.Prior.Lifecycle; {
+	case !b.Able(ch.Provider, ch.Address.Kind):
+		b.refuse(ch, "Not possible with this provider", fmt.Sprintf("its provider %s has no snapshots", ch.Provider))
+	case state == engine.Tainted:
+		b.refuse(ch, "Machine is half-made", "it was left half-made. An apply replaces it")
+	case b.Action == engine.Revert && state != engine.Suspended && state != engine.Unverified:
+		b.refuse(ch, "Machine is not suspended", fmt.Sprintf("it works, and what runs on it gets requests. Suspend it first, with 'flowctl suspend %s', and let it go on afterwards, with 'flowctl resume %[1]s'", ch.Address))
+	case b.reachable(ch):
+		ch.Action, ch.Snapshot = b.Action, b.Snapshot
 	}
 }
 

@@ -18,6 +18,7 @@ var lostCodes = []libvirt.ErrorNumber{libvirt.ERR_RPC, libvirt.ERR_NO_CONNECT, l
 
 var notFoundCodes = []libvirt.ErrorNumber{
 	libvirt.ERR_NO_DOMAIN, libvirt.ERR_NO_NETWORK, libvirt.ERR_NO_STORAGE_VOL, libvirt.ERR_NO_STORAGE_POOL,
+	libvirt.ERR_NO_DOMAIN_SNAPSHOT,
 }
 
 var existsCodes = []libvirt.ErrorNumber{libvirt.ERR_DOM_EXIST, libvirt.ERR_NETWORK_EXIST, libvirt.ERR_STORAGE_VOL_EXIST}

@@ -12,6 +12,7 @@ import (
 // for a daemon that does not answer errLost. It is safe for concurrent use.
 type hypervisor interface {
 	domains
+	snapshots
 	networks
 	volumes
 
@@ -52,6 +53,15 @@ type domains interface {
 	Follow(ctx context.Context, tell func(name, what string)) error
 }
 
+type snapshots interface {
+	Snapshots(domain string) ([]snapshot, error)
+	// TakeSnapshot keeps what a domain is, in its disk.
+	TakeSnapshot(domain, xml string) error
+	// RestoreSnapshot lets a domain be what it was: paused, if it is to have its memory.
+	RestoreSnapshot(domain, name string, memory bool) error
+	DeleteSnapshot(domain, name string) error
+}
+
 type networks interface {
 	Networks() ([]string, error) // their XML
 	Network(name string) (string, error)
@@ -78,6 +88,12 @@ type domain struct {
 	Name  string
 	XML   string
 	State string // libvirt's word: "running", "paused", "shut off", "crashed", …
+}
+
+// snapshot is a snapshot of a domain.
+type snapshot struct {
+	XML     string
+	Current bool // the domain has gone on from this one
 }
 
 // volume is a volume as it is.

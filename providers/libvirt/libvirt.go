@@ -74,7 +74,8 @@ var (
 	_ providers.Execer    = (*Libvirt)(nil)
 	_ providers.Consoler  = (*Libvirt)(nil)
 
-	_ providers.Introducer = (*Libvirt)(nil)
+	_ providers.Introducer  = (*Libvirt)(nil)
+	_ providers.Snapshotter = (*Libvirt)(nil)
 )
 
 // New returns the provider. No daemon is asked anything before the first call.

@@ -129,6 +129,61 @@ func TestMachinesPauseAndGoOn(t *testing.T) {
 	presence(t, l, o, engine.Present, "")
 }
 
+func TestSnapshotsOfMachines(t *testing.T) {
+	l := simulated(t)
+	o := made(t, l, 0)
+	other := o
+	other.Operation = "r99-1"
+	names := func() string {
+		all, err := l.Snapshots(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text []string
+		for _, s := range all {
+			text = append(text, fmt.Sprintf("%s %s %t %t", s.Name, s.State, s.Current, time.Since(s.At) < time.Hour))
+		}
+		return strings.Join(text, ", ")
+	}
+	for range 2 { // the same operation, as after a crash
+		if err := l.TakeSnapshot(t.Context(), o, "one"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.TakeSnapshot(t.Context(), other, "one"); err == nil || !strings.Contains(err.Error(), "there is a snapshot one of vm.node[0] already") {
+		t.Errorf("a second of that name: %v", err)
+	}
+	if got := names(); got != "one running true true" {
+		t.Errorf("there are the snapshots %s", got)
+	}
+	if err := l.RestoreSnapshot(t.Context(), o, "two"); err == nil || !strings.Contains(err.Error(), "vm.node[0] has no snapshot two; it has one") {
+		t.Errorf("restore one that is not there: %v", err)
+	}
+	if err := l.RestoreSnapshot(t.Context(), o, "one"); err != nil {
+		t.Fatal(err)
+	}
+	presence(t, l, o, engine.Down, "its domain is paused")
+	if err := l.Resume(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	presence(t, l, o, engine.Present, "")
+	for range 2 {
+		if err := l.DeleteSnapshot(t.Context(), o, "one"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := names(); got != "" {
+		t.Errorf("there are still the snapshots %s", got)
+	}
+	if err := l.TakeSnapshot(t.Context(), o, "last"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Delete(t.Context(), o, "r2-1"); err != nil {
+		t.Errorf("a machine with a snapshot is not removed: %v", err)
+	}
+	presence(t, l, o, engine.Gone, "")
+}
+
 // A machine that was ended behind our back is started again by the next apply.
 func TestMachinesThatStandStillAreStarted(t *testing.T) {
 	l := simulated(t)

@@ -76,7 +76,7 @@ func sign(c engine.Change, s Style) string {
 		return s.bad("-") + "/" + s.good("+")
 	case engine.Delete:
 		return s.bad("  -")
-	case engine.Run, engine.Suspend, engine.Resume, engine.Restart:
+	case engine.Run, engine.Suspend, engine.Resume, engine.Restart, engine.Capture, engine.Revert, engine.Discard:
 		return s.note("  >")
 	default:
 		return "   "
@@ -174,6 +174,7 @@ func verdict(c engine.Change) string {
 		engine.Create: "will be created", engine.Update: "will be updated in place",
 		engine.Delete: "will be deleted", engine.Run: "will run", engine.NoOp: "stays",
 		engine.Suspend: "will be suspended", engine.Resume: "will be resumed", engine.Restart: "will be restarted",
+		engine.Capture: "will have a snapshot", engine.Revert: "will be what its snapshot is", engine.Discard: "will have a snapshot less",
 	}[c.Action]
 	if c.Action == engine.Replace {
 		text = "must be replaced, the old one leaves first"
@@ -183,6 +184,9 @@ func verdict(c engine.Change) string {
 	}
 	if c.Address.Kind == engine.KindTask && c.Action != engine.Delete {
 		text = "will run"
+	}
+	if c.Snapshot != "" {
+		text += ": " + c.Snapshot
 	}
 	if c.Why != "" {
 		text += ": " + c.Why
@@ -490,7 +494,7 @@ func counts(n engine.Summary) string {
 	for _, c := range []struct {
 		n    int
 		what string
-	}{{n.Run, "run"}, {n.Suspend, "suspend"}, {n.Resume, "resume"}, {n.Restart, "restart"}} {
+	}{{n.Run, "run"}, {n.Suspend, "suspend"}, {n.Resume, "resume"}, {n.Restart, "restart"}, {n.Capture, "snapshot"}, {n.Revert, "restore"}, {n.Discard, "delete a snapshot of"}} {
 		if c.n > 0 {
 			text += fmt.Sprintf(", %d to %s", c.n, c.what)
 		}

@@ -36,6 +36,9 @@ type JSONSummary struct {
 	Suspend int                    `json:"suspend,omitempty"`
 	Resume  int                    `json:"resume,omitempty"`
 	Restart int                    `json:"restart,omitempty"`
+	Capture int                    `json:"snapshot,omitempty"`
+	Revert  int                    `json:"restore,omitempty"`
+	Discard int                    `json:"delete_snapshot,omitempty"`
 	Phases  map[string]JSONSummary `json:"phases,omitempty"`
 }
 
@@ -56,6 +59,7 @@ type JSONChange struct {
 	After        json.RawMessage `json:"after"`                   // null for one that goes
 	AfterUnknown []string        `json:"after_unknown,omitempty"` // attributes known after apply
 	Sensitive    []string        `json:"sensitive,omitempty"`     // attributes left out of before and after
+	Snapshot     string          `json:"snapshot,omitempty"`      // of an order about one: its name
 	Leftovers    int             `json:"leftovers,omitempty"`
 }
 
@@ -154,14 +158,14 @@ func PlanJSON(p engine.Plan, ds engine.Diagnostics, sources *Sources) JSONPlan {
 
 // SummaryJSON converts counts.
 func SummaryJSON(n engine.Summary) JSONSummary {
-	return JSONSummary{Add: n.Add, Change: n.Change, Replace: n.Replace, Destroy: n.Destroy, Run: n.Run, Suspend: n.Suspend, Resume: n.Resume, Restart: n.Restart}
+	return JSONSummary{Add: n.Add, Change: n.Change, Replace: n.Replace, Destroy: n.Destroy, Run: n.Run, Suspend: n.Suspend, Resume: n.Resume, Restart: n.Restart, Capture: n.Capture, Revert: n.Revert, Discard: n.Discard}
 }
 
 func changeJSON(c engine.Change) JSONChange {
 	j := JSONChange{
 		Address: c.Address.String(), Kind: string(c.Address.Kind), Action: c.Action.String(), CreateFirst: c.CreateFirst,
 		Phase: c.Phase.String(), Provider: c.Provider, Why: c.Why, Hold: c.Hold, Changed: c.Changed, Replace: c.ReplacePaths,
-		Before: json.RawMessage("null"), After: json.RawMessage("null"), Sensitive: c.Sensitive, Leftovers: len(c.Leftovers),
+		Before: json.RawMessage("null"), After: json.RawMessage("null"), Sensitive: c.Sensitive, Snapshot: c.Snapshot, Leftovers: len(c.Leftovers),
 	}
 	if c.Reload != nil {
 		text := c.Reload.String()

@@ -1,0 +1,109 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/exec"
+	"github.com/flowctl/flowctl/providers"
+	"github.com/flowctl/flowctl/runtime"
+)
+
+// album gives the machines of a simulated world snapshots, as names.
+type album struct {
+	providers.Provider
+	did *[]string
+}
+
+func (a album) Unwrap() providers.Provider     { return a.Provider }
+func (a album) Snapshotted(k engine.Kind) bool { return k == engine.KindVM }
+func (a album) note(format string, args ...any) {
+	*a.did = append(*a.did, fmt.Sprintf(format, args...))
+}
+func (a album) Snapshots(context.Context, engine.Object) ([]providers.Snapshot, error) {
+	return nil, nil
+}
+
+func (a album) TakeSnapshot(_ context.Context, o engine.Object, name string) error {
+	a.note("take %s of %s", name, o.Address)
+	return nil
+}
+
+func (a album) RestoreSnapshot(_ context.Context, o engine.Object, name string) error {
+	if name == "never" {
+		return providers.Permanent(errors.New("it has no snapshot never"))
+	}
+	a.note("restore %s of %s", name, o.Address)
+	return nil
+}
+
+func (a album) DeleteSnapshot(_ context.Context, o engine.Object, name string) error {
+	a.note("delete %s of %s", name, o.Address)
+	return nil
+}
+
+// snapshot carries out an order about a snapshot of a machine.
+func (l *lab) snapshot(a engine.Action, name string, targets ...engine.Address) error {
+	l.t.Helper()
+	ctx := context.Background()
+	lease := l.lock()
+	p, diags, err := l.flow.Order(ctx, runtime.OrderRequest{Action: a, Targets: targets, Snapshot: name})
+	if err := errors.Join(err, diags.Err()); err != nil {
+		return errors.Join(err, lease.Release(ctx))
+	}
+	out, err := l.flow.Apply(ctx, ctx, lease, p, runtime.Options{Command: a.String(), Limits: exec.Limits{Total: 4}})
+	for i := range out.Report.Failed {
+		err = errors.Join(err, &out.Report.Failed[i])
+	}
+	return errors.Join(err, lease.Release(ctx))
+}
+
+func TestSnapshotsAreOrders(t *testing.T) {
+	l := newLab(t)
+	var did []string
+	l.wrap = func(p providers.Provider) providers.Provider { return album{p, &did} }
+	d := load(t, twoTier)
+	l.apply(d)
+	n := len(l.world.Events())
+
+	for _, a := range []engine.Action{engine.Capture, engine.Discard} {
+		if err := l.snapshot(a, "one", node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.snapshot(engine.Revert, "one", node.At(0)); err == nil || !strings.Contains(err.Error(), "Suspend it first, with 'flowctl suspend vm.node[0]'") {
+		t.Errorf("restore a machine that works: %v", err)
+	}
+	if got := l.did(n) + l.lifecycles(); got != "" {
+		t.Errorf("what runs on them is not left alone: %s", got)
+	}
+
+	// What went back stays suspended until it is resumed; so does what did not.
+	l.mustOrder(engine.Suspend, d, node.At(0))
+	suspended := l.lifecycles()
+	if err := l.snapshot(engine.Revert, "never", node.At(0)); err == nil || !strings.Contains(err.Error(), "it has no snapshot never") {
+		t.Errorf("restore what is not there: %v", err)
+	}
+	if err := l.snapshot(engine.Revert, "one", node.At(0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.lifecycles(); got != suspended || !strings.Contains(got, "vm.node[0] suspended") {
+		t.Errorf("restored, there are %s; before %s", got, suspended)
+	}
+	l.apply(d)
+	l.mustOrder(engine.Resume, d, node.At(0))
+	l.settled(d)
+	want := "take one of vm.node[0], take one of vm.node[1], delete one of vm.node[0], delete one of vm.node[1], restore one of vm.node[0]"
+	if got := strings.Join(did, ", "); got != want {
+		t.Errorf("it did %s, want %s", got, want)
+	}
+
+	l.wrap = nil
+	if err := l.snapshot(engine.Capture, "one", node); err == nil || !strings.Contains(err.Error(), "its provider sim has no snapshots") {
+		t.Errorf("a provider without: %v", err)
+	}
+}
