@@ -276,7 +276,7 @@ func TestLibvirtKilledAndApplied(t *testing.T) {
 		var domains, disks []string
 		for _, name := range inLibvirt(c.name) {
 			switch {
-			case strings.HasPrefix(name, "flowctl-"): // machines share it
+			case strings.Contains(name, " flowctl-"): // machines share it
 			case strings.HasSuffix(name, ".disk"):
 				disks = append(disks, name)
 			case strings.Contains(name, ".node-") && strings.Count(name, ".") < 3:

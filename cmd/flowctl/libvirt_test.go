@@ -10,6 +10,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -75,11 +76,12 @@ func nolibvirtCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// inLibvirt lists what libvirt has of a flow, and the disks that machines share.
+// inLibvirt lists what libvirt has of a flow, and the disks that machines share: kinds
+// and names.
 func inLibvirt(flow string) []string {
 	var all []string
-	for _, args := range [][]string{{"list", "--all", "--name"}, {"net-list", "--all", "--name"}, {"vol-list", "default"}} {
-		if args[0] == "vol-list" {
+	for kind, args := range map[string][]string{"domain": {"list", "--all", "--name"}, "network": {"net-list", "--all", "--name"}, "volume": {"vol-list", "default"}} {
+		if kind == "volume" {
 			osexec.Command("virsh", "-c", "qemu:///system", "pool-refresh", "default").Run()
 		}
 		out, err := osexec.Command("virsh", append([]string{"-q", "-c", "qemu:///system"}, args...)...).CombinedOutput()
@@ -88,10 +90,11 @@ func inLibvirt(flow string) []string {
 		}
 		for line := range strings.Lines(string(out)) {
 			if name, _, _ := strings.Cut(strings.TrimSpace(line), " "); strings.HasPrefix(name, flow+".") || strings.HasPrefix(name, "flowctl-") {
-				all = append(all, name)
+				all = append(all, kind+" "+name)
 			}
 		}
 	}
+	slices.Sort(all)
 	return all
 }
 
