@@ -3,6 +3,7 @@
 package libvirt
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -149,7 +150,11 @@ func (h *connection) onVolume(act, pool, name string, f func(*libvirt.StorageVol
 }
 
 func (h *connection) Refresh(pool string) error {
-	return h.inPool("refresh pool "+pool, pool, func(p *libvirt.StoragePool) error { return p.Refresh(0) })
+	ctx, cancel := context.WithTimeout(context.Background(), busyPatience)
+	defer cancel()
+	return unbusy(ctx, func() error {
+		return h.inPool("refresh pool "+pool, pool, func(p *libvirt.StoragePool) error { return p.Refresh(0) })
+	})
 }
 
 func describeVolume(v *libvirt.StorageVol) (volume, error) {
