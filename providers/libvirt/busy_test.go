@@ -9,7 +9,7 @@ import (
 )
 
 // errBusy is what libvirt says while another machine's seed is written.
-var errBusy = errors.New("refresh pool default: internal error: pool 'default' has asynchronous jobs running.")
+var errBusy = errors.New("refresh pool default: internal error: pool 'default' has asynchronous jobs running")
 
 func TestAPoolThatIsFilledIsWaitedFor(t *testing.T) {
 	asked := 0
