@@ -149,6 +149,10 @@ func (h *connection) onVolume(act, pool, name string, f func(*libvirt.StorageVol
 	})
 }
 
+// busyPatience is how long a pool may be filled by others before something that waits
+// for it is given up, to be tried again later: as long as a large disk takes.
+const busyPatience = 2 * time.Minute
+
 func (h *connection) Refresh(pool string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), busyPatience)
 	defer cancel()
