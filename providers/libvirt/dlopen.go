@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 	"sync"
 
 	"github.com/flowctl/flowctl/providers"
