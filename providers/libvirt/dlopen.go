@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 	"sync"
+	"time"
 
 	"github.com/flowctl/flowctl/providers"
 	"libvirt.org/go/libvirt"
