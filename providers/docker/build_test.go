@@ -42,6 +42,27 @@ func TestBuildLosesCachedStep(t *testing.T) {
 	}
 }
 
+// Two flows on one engine have the same image. What one takes off its former contents
+// leaves the name that its container was made by, so that the other can go.
+func TestFlowsShareAnImage(t *testing.T) {
+	other := newLab(t)
+	t.Run("one", func(t *testing.T) {
+		l := newLabAlone(t)
+		l.make(t, function(0), l.replica())
+		next := engine.Image{Build: probeBuild(t, dockerfile+"LABEL next=1\n"), Host: engine.HostLink{ID: l.host.ID()}}
+		o := l.make(t, l.image.Address, next)
+		if err := l.Delete(t.Context(), o, "r1"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.engine.ImageInspect(t.Context(), l.image.ID()); err != nil {
+			t.Errorf("the container's image has lost its name: %v", err)
+		}
+		if err := other.Delete(t.Context(), other.image, "r1"); err != nil {
+			t.Errorf("the other flow's image cannot go: %v", err)
+		}
+	})
+}
+
 // throughProxy is another address of the engine. What it is asked goes to the engine
 // unless answered before.
 func throughProxy(t *testing.T, answered func(http.ResponseWriter, *http.Request) bool) string {

@@ -161,9 +161,16 @@ func (d *Docker) removeDelivery(ctx context.Context, r providers.Ref, known engi
 // something still needs there or a container uses.
 func (d *Docker) untagAll(ctx context.Context, dm *daemon, repository string) error {
 	tags, err := dm.tags(ctx, filters.NewArgs(filters.Arg("reference", repository)))
-	errs := []error{err}
+	if err != nil || len(tags) == 0 {
+		return err
+	}
+	used, err := d.usedImages(ctx, dm)
+	if err != nil {
+		return err
+	}
+	var errs []error
 	for _, tag := range tags {
-		if d.holds.needed(dm.place, tag) {
+		if used[tag] || d.holds.needed(dm.place, tag) {
 			continue
 		}
 		if err := dm.untag(ctx, tag); err != nil && !errdefs.IsConflict(err) {

@@ -14,6 +14,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/docker/docker/api/types/build"
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/client"
@@ -360,6 +361,18 @@ func (dm *daemon) untag(ctx context.Context, tag string) error {
 	return dm.fault("remove image "+tag, err)
 }
 
+// usedImages are the images that containers of the flow are made of, by name. The
+// engine refuses to take off the last name of an image in use, but would take ours
+// where another flow has the same image, and then refuse that flow.
+func (d *Docker) usedImages(ctx context.Context, dm *daemon) (map[string]bool, error) {
+	containers, err := dm.ContainerList(ctx, container.ListOptions{All: true, Filters: d.labelled()})
+	used := map[string]bool{}
+	for _, c := range containers {
+		used[c.Image] = true
+	}
+	return used, dm.fault("list containers", err)
+}
+
 // sweepImages removes the former contents of images that were made or seen, as far
 // as no container uses them any more: all but the latest, so that a function can go
 // back to its last revision.
@@ -371,7 +384,15 @@ func (d *Docker) sweepImages(ctx context.Context, dm *daemon) error {
 		tags = slices.DeleteFunc(tags, func(tag string) bool { return d.holds.needed("", tag) })
 		former, err := dm.byAge(ctx, tags)
 		errs = append(errs, err)
-		for _, tag := range former[min(1, len(former)):] {
+		if len(former) < 2 {
+			continue
+		}
+		used, err := d.usedImages(ctx, dm)
+		errs = append(errs, err)
+		for _, tag := range former[1:] {
+			if used[tag] || err != nil {
+				continue
+			}
 			if err := dm.untag(ctx, tag); err != nil && !errdefs.IsConflict(err) {
 				errs = append(errs, err)
 			}
