@@ -2,6 +2,7 @@ package docker_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -42,19 +44,31 @@ func TestBuildLosesCachedStep(t *testing.T) {
 	}
 }
 
-// Two flows on one engine have the same image. What one takes off its former contents
-// leaves the name that its container was made by, so that the other can go.
+// Two flows on one engine have the same image. When one gives up former contents, the
+// name that its container was made by stays, so that the other can go.
 func TestFlowsShareAnImage(t *testing.T) {
 	other := newLab(t)
+	saved, err := other.engine.ImageSave(t.Context(), []string{other.image.ID()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "image.tar")
+	archive, err := io.ReadAll(saved)
+	if err := errors.Join(err, saved.Close(), os.WriteFile(file, archive, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	t.Run("one", func(t *testing.T) {
 		l := newLabAlone(t)
-		l.make(t, function(0), l.replica())
-		next := engine.Image{Build: probeBuild(t, dockerfile+"LABEL next=1\n"), Host: engine.HostLink{ID: l.host.ID()}}
-		o := l.make(t, l.image.Address, next)
+		here := engine.HostLink{ID: l.host.ID()}
+		shared := l.make(t, engine.Addr(engine.KindImage, "shared"), engine.Image{Archive: file, Host: here})
+		r := l.replica()
+		r.Image = shared.ID()
+		l.make(t, function(0), r)
+		o := l.make(t, shared.Address, engine.Image{Build: probeBuild(t, dockerfile), Host: here})
 		if err := l.Delete(t.Context(), o, "r1"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := l.engine.ImageInspect(t.Context(), l.image.ID()); err != nil {
+		if _, err := l.engine.ImageInspect(t.Context(), shared.ID()); err != nil {
 			t.Errorf("the container's image has lost its name: %v", err)
 		}
 		if err := other.Delete(t.Context(), other.image, "r1"); err != nil {
