@@ -77,6 +77,25 @@ func TestFlowsShareAnImage(t *testing.T) {
 	})
 }
 
+// A build of somebody else has a container of our image for a moment.
+func TestAnImageThatABuildIsAt(t *testing.T) {
+	l := newLab(t)
+	var refused atomic.Int32
+	through := throughProxy(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodDelete || refused.Add(1) > 2 {
+			return false
+		}
+		w.WriteHeader(http.StatusConflict)
+		io.WriteString(w, `{"message":"conflict: unable to remove repository reference \"flowctl/x\" (must force) - container a75e6e4fb3dc is using its referenced image 8ecad1846fed"}`)
+		return true
+	})
+	host := l.make(t, engine.Addr(engine.KindHost, "through"), engine.Host{Engine: through})
+	o := l.make(t, engine.Addr(engine.KindImage, "busy"), engine.Image{Build: probeBuild(t, dockerfile), Host: engine.HostLink{ID: host.ID()}})
+	if err := l.Delete(t.Context(), o, "r1"); err != nil || refused.Load() < 3 {
+		t.Errorf("asked %d times: %v", refused.Load(), err)
+	}
+}
+
 // throughProxy is another address of the engine. What it is asked goes to the engine
 // unless answered before.
 func throughProxy(t *testing.T, answered func(http.ResponseWriter, *http.Request) bool) string {

@@ -339,7 +339,7 @@ func (d *Docker) removeImage(ctx context.Context, r providers.Ref, known engine.
 	d.holds.drop(r.Key())
 	for _, dm := range all {
 		if known.ID != "" && !d.holds.needed(dm.place, known.ID) {
-			if err := dm.untag(ctx, known.ID); err != nil {
+			if err := dm.untagPatiently(ctx, known.ID); err != nil {
 				return err
 			}
 		}
@@ -359,6 +359,31 @@ func (dm *daemon) untag(ctx context.Context, tag string) error {
 		return nil
 	}
 	return dm.fault("remove image "+tag, err)
+}
+
+// buildStep is how long a build may be at an image.
+const buildStep = 10 * time.Second
+
+// untagPatiently is untag of an image that a build may be at: one that takes a step from
+// the engine's cache has a container of that image for a moment.
+func (dm *daemon) untagPatiently(ctx context.Context, tag string) error {
+	end := time.NewTimer(buildStep)
+	defer end.Stop()
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	for {
+		err := dm.untag(ctx, tag)
+		if !errdefs.IsConflict(err) {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-end.C:
+			return err
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // usedImages are the images that containers of the flow are made of, by name. The
