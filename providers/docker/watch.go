@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/docker/docker/api/types/events"
@@ -23,46 +22,17 @@ var happenings = map[events.Action]string{
 // Watch implements providers.Watcher: one stream for each engine that the flow has
 // hosts on.
 func (d *Docker) Watch(ctx context.Context) iter.Seq2[providers.Event, error] {
-	return func(yield func(providers.Event, error) bool) {
-		all, err := d.noted()
-		if err != nil {
-			yield(providers.Event{}, err)
-			return
-		}
-		ctx, cancel := context.WithCancel(ctx)
-		type news struct {
-			event providers.Event
-			err   error
-		}
-		told := make(chan news)
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer cancel()
-		for _, dm := range all {
-			wg.Go(func() {
-				err := d.watchOn(ctx, dm, func(e providers.Event) {
-					select {
-					case told <- news{event: e}:
-					case <-ctx.Done():
-					}
-				})
-				select {
-				case told <- news{err: err}:
-				case <-ctx.Done():
-				}
-			})
-		}
-		for {
-			select {
-			case n := <-told:
-				if !yield(n.event, n.err) || n.err != nil {
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
+	all, err := d.noted()
+	if err != nil {
+		return providers.Unwatched(err)
 	}
+	var sources []func(context.Context, func(providers.Event)) error
+	for _, dm := range all {
+		sources = append(sources, func(ctx context.Context, tell func(providers.Event)) error {
+			return d.watchOn(ctx, dm, tell)
+		})
+	}
+	return providers.Together(ctx, sources)
 }
 
 func (d *Docker) watchOn(ctx context.Context, dm *daemon, tell func(providers.Event)) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"sync"
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
@@ -17,45 +16,17 @@ import (
 // its replicas, and the end of the agent itself is seen. Machines that are made
 // later are not watched.
 func (l *Local) Watch(ctx context.Context) iter.Seq2[providers.Event, error] {
-	return func(yield func(providers.Event, error) bool) {
-		ids, err := l.machines()
-		if err != nil {
-			yield(providers.Event{}, err)
-			return
-		}
-		ctx, cancel := context.WithCancel(ctx)
-		type news struct {
-			event providers.Event
-			err   error
-		}
-		told := make(chan news)
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer cancel()
-		for _, id := range ids {
-			wg.Go(func() {
-				tell := func(n news) {
-					select {
-					case told <- n:
-					case <-ctx.Done():
-					}
-				}
-				if err := l.watchMachine(ctx, id, func(e providers.Event) { tell(news{event: e}) }); err != nil {
-					tell(news{err: err})
-				}
-			})
-		}
-		for {
-			select {
-			case n := <-told:
-				if !yield(n.event, n.err) || n.err != nil {
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
+	ids, err := l.machines()
+	if err != nil {
+		return providers.Unwatched(err)
 	}
+	var sources []func(context.Context, func(providers.Event)) error
+	for _, id := range ids {
+		sources = append(sources, func(ctx context.Context, tell func(providers.Event)) error {
+			return l.watchMachine(ctx, id, tell)
+		})
+	}
+	return providers.Together(ctx, sources)
 }
 
 // watchMachine tells what happens on one machine, until its agent ends.
