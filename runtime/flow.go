@@ -157,6 +157,7 @@ func (f *Flow) recompute(ctx context.Context, p *Planned) engine.Diagnostics {
 	p.Plan, diags = plan.Compute(plan.Input{
 		Desired: p.Request.Desired, Recorded: recorded, Observed: p.Found.Observed, Destroy: p.Request.Destroy,
 		Targets: p.Request.Targets, Replace: p.Request.Replace, Sizes: p.Request.Sizes, Pins: p.Request.Pins, Now: p.Request.Now, Live: p.Request.Live,
+		Spread: spread,
 		Refine: func(provider string, pr engine.Proposal) engine.Proposal { return f.refine(ctx, provider, pr) },
 	})
 	return diags

@@ -19,6 +19,9 @@ type Options struct {
 	// Builtin makes tasks and scaling rules; Balancer makes frontends that name
 	// no provider.
 	Builtin, Balancer string
+	// Named, if not nil, is called with the flow's name as soon as it is known,
+	// before most of what there is to load.
+	Named func(flow string)
 }
 
 // loader reads one flow.
@@ -155,6 +158,9 @@ func (l *loader) loadFlow() {
 		return
 	}
 	l.desired.Flow, l.desired.Dir = l.flow.Labels[0], l.bundle.Dir
+	if l.opts.Named != nil {
+		l.opts.Named(l.desired.Flow)
+	}
 	var f flowBlock
 	l.static(l.flow.Body, engine.SchemaOf[flowBlock](), "flow", where{known: "The flow block is read before anything is made"}, &f)
 	l.desired.Description, l.desired.Parallelism = f.Description, f.Parallelism

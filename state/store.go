@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/google/uuid"
@@ -31,6 +32,13 @@ type Store struct {
 	done   chan struct{} // closed when it has ended
 	once   sync.Once
 	stmts  statements
+	ahead  atomic.Pointer[chan early]
+}
+
+// early is a snapshot that was read before it was asked for.
+type early struct {
+	snap engine.Snapshot
+	err  error
 }
 
 // Open opens the state in a folder, and makes both when they are missing.
@@ -195,8 +203,28 @@ func Remove(dir string) error {
 	return errors.Join(errs...)
 }
 
+// ReadAhead begins to read a snapshot, which the next call of Snapshot returns:
+// for whoever will need one, and has something else to do before.
+func (s *Store) ReadAhead(ctx context.Context) {
+	c := make(chan early, 1)
+	s.ahead.Store(&c)
+	go func() {
+		var e early
+		e.snap, e.err = s.snapshot(ctx)
+		c <- e
+	}()
+}
+
 // Snapshot reads all that the state remembers of the flow, as of one moment.
 func (s *Store) Snapshot(ctx context.Context) (engine.Snapshot, error) {
+	if c := s.ahead.Swap(nil); c != nil {
+		e := <-*c
+		return e.snap, e.err
+	}
+	return s.snapshot(ctx)
+}
+
+func (s *Store) snapshot(ctx context.Context) (engine.Snapshot, error) {
 	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return engine.Snapshot{}, s.wrap("read the state", err)

@@ -252,9 +252,17 @@ func exitCodesTopic() *cobra.Command {
 // errors, it returns the status for invalid specs.
 func (a *app) readSpec(f args.Flow, asJSON bool) (*session, error) {
 	s := &session{app: a, args: f}
+	return s, s.load(specOptions(), asJSON)
+}
+
+// load reads and checks the session's spec, and shows what is found if that is
+// wrong.
+func (s *session) load(opts spec.Options, asJSON bool) error {
+	a, f := s.app, s.args
+	paceCollector()
 	s.bundle, s.diags = spec.Read(spec.Request{Path: f.Path, VarFiles: f.VarFiles, Vars: f.Vars, Environ: a.environ})
 	if !s.diags.HasErrors() {
-		desired, diags := spec.Load(s.bundle, specOptions())
+		desired, diags := spec.Load(s.bundle, opts)
 		s.desired, s.diags = desired, append(s.diags, diags...)
 	}
 	s.sources = view.NewSources(s.bundle.Sources())
@@ -264,9 +272,9 @@ func (a *app) readSpec(f args.Flow, asJSON bool) (*session, error) {
 		} else {
 			fmt.Fprint(a.err, view.Diagnostics(s.diags, s.sources, a.errStyle()))
 		}
-		return nil, shown(exitInvalid)
+		return shown(exitInvalid)
 	}
-	return s, nil
+	return nil
 }
 
 // path returns the positional argument of a command that takes one at most.

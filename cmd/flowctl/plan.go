@@ -25,11 +25,13 @@ func (a *app) planCommand() *cobra.Command {
 		Long: "Looks at what there is, compares it with the spec, and shows what apply would change\nand why. Nothing is changed.\n\n  flowctl plan -out=plan.flow && flowctl apply plan.flow\n\napplies just what was shown, or nothing if the state has moved on since.",
 		RunE: func(cmd *cobra.Command, argv []string) error {
 			f.Path = path(argv)
-			s, err := a.readSpec(f, asJSON)
-			if err != nil {
+			s := &session{app: a, args: f}
+			defer s.close()
+			opts := specOptions()
+			opts.Named = func(flow string) { s.openAhead(cmd.Context(), flow) }
+			if err := s.load(opts, asJSON); err != nil {
 				return err
 			}
-			defer s.close()
 			return s.plan(cmd.Context(), p, out, detailed, asJSON)
 		},
 	}

@@ -38,6 +38,7 @@ type session struct {
 	name  string // of the flow
 	dir   string // its folder beneath the state's
 	store *state.Store
+	ahead chan opened // a state that is being opened; nil if none is
 	set   *providers.Set
 	flow  *runtime.Flow
 	log   *slog.Logger
@@ -116,19 +117,53 @@ func (s *session) paths() error {
 	return err
 }
 
+// opened is what came of opening a state.
+type opened struct {
+	store *state.Store // nil if there is none
+	err   error
+}
+
+func openExisting(ctx context.Context, dir string) (o opened) {
+	if o.store, o.err = state.OpenExisting(ctx, dir); errors.Is(o.err, fs.ErrNotExist) {
+		o.err = nil
+	}
+	return o
+}
+
+// openAhead begins to open the state of the flow of that name, and to read it: for
+// a command that only looks, while the spec is still being loaded.
+func (s *session) openAhead(ctx context.Context, flow string) {
+	s.name = flow
+	if s.paths() != nil {
+		return // open reports it
+	}
+	dir, ahead := s.dir, make(chan opened, 1)
+	s.ahead = ahead
+	go func() {
+		o := openExisting(ctx, dir)
+		if o.store != nil {
+			o.store.ReadAhead(ctx)
+		}
+		ahead <- o
+	}()
+}
+
 // open opens the state, making it with create, and sets up the providers.
 func (s *session) open(ctx context.Context, create bool) error {
 	if err := s.paths(); err != nil {
 		return err
 	}
-	var err error
-	if create {
-		s.store, err = state.Open(ctx, s.dir)
-	} else if s.store, err = state.OpenExisting(ctx, s.dir); errors.Is(err, fs.ErrNotExist) {
-		s.store, err = nil, nil
+	var o opened
+	switch {
+	case create:
+		o.store, o.err = state.Open(ctx, s.dir)
+	case s.ahead != nil:
+		o, s.ahead = <-s.ahead, nil
+	default:
+		o = openExisting(ctx, s.dir)
 	}
-	if err != nil {
-		return err
+	if s.store = o.store; o.err != nil {
+		return o.err
 	}
 	settings := s.desired.Providers
 	if s.store != nil && s.desired.Flow == "" { // no spec was loaded: as the last apply had it
@@ -204,6 +239,10 @@ func (s *session) close() {
 	}
 	if s.set != nil {
 		s.set.Close()
+	}
+	if s.ahead != nil {
+		o := <-s.ahead
+		s.store, s.ahead = o.store, nil
 	}
 	if s.store != nil {
 		s.store.Close()

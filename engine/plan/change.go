@@ -21,47 +21,59 @@ type subject struct {
 	source   engine.Range
 	why      string // placement's word on a replica
 	roll     engine.UpdatePolicy
-	block    *engine.Decl // whose instances all want the same; nil if they differ
+	alike    *shared // what all instances of the block have, as they want the same; nil if they differ
 }
 
 // shared remembers the planned value of a block's new objects, since instances
 // that do not differ in what is wanted have the same.
-type shared struct {
-	block   *engine.Decl
-	planned cty.Value
-}
+type shared struct{ planned cty.Value }
 
 // declare plans the instances of one block.
-func (c *computer) declare(d *engine.Decl) {
-	config := c.configOf(d)
-	want, ds := config.Eval(c)
-	c.diags = append(c.diags, locate(ds, d)...)
-	if ds.HasErrors() {
+func (c *computer) declare(d *engine.Decl, is evaluated) {
+	c.diags = append(c.diags, locate(is.diags, d)...)
+	if is.diags.HasErrors() {
 		return
 	}
-	bare, hidden := engine.Unmark(want)
-	hidden = engine.Hides(d.Address.Kind, hidden)
-	members := c.members[d.Address]
 	if !d.Home.IsZero() {
 		c.homes[d.Address] = d.Home
 	}
+	if d.Address.Kind == engine.KindFunction {
+		is.changes = c.instances(d, is)
+	}
+	for _, ch := range is.changes {
+		c.add(ch)
+	}
+}
+
+// instances decides about all instances of a block. It only reads what is planned
+// so far, and of that nothing but what the block needs, unless the block is a
+// function: its replicas come after their machines, and bring deliveries along.
+func (c *computer) instances(d *engine.Decl, is evaluated) []engine.Change {
+	members := c.members[d.Address]
 	if !d.Address.Kind.Sized() {
 		members = []engine.Address{d.Address}
 	}
+	config, alike := c.configOf(d), &shared{}
+	changes := make([]engine.Change, 0, len(members))
 	for _, a := range members {
-		if c.passes(a, d.Source) {
+		if c.busy(a) {
+			changes = append(changes, c.held(a, d.Source)...)
 			continue
 		}
 		s := subject{
-			addr: a, provider: d.Provider, want: bare, hidden: hidden, needs: d.Needs,
-			config: config, timeouts: d.Timeouts, source: d.Source,
+			addr: a, provider: d.Provider, want: is.want, hidden: is.hidden, needs: d.Needs,
+			config: config, timeouts: d.Timeouts, source: d.Source, alike: alike,
 		}
-		if s.block = d; a.Kind == engine.KindFunction {
+		if a.Kind == engine.KindFunction {
+			if c.homeless(a) {
+				continue
+			}
 			s.roll = d.Roll
 			c.settle(&s)
 		}
-		c.add(c.decide(s))
+		changes = append(changes, c.decide(s))
 	}
+	return changes
 }
 
 func locate(ds engine.Diagnostics, d *engine.Decl) engine.Diagnostics {
@@ -87,7 +99,7 @@ func (c *computer) settle(s *subject) {
 		s.needs = c.deliver(s.needs, *host)
 	}
 	s.needs = append(s.needs, engine.Need{Target: p.Machine, Source: s.source})
-	s.why, s.block = p.Why, nil
+	s.why, s.alike = p.Why, nil
 }
 
 func (c *computer) changeOf(a engine.Address) *engine.Change {
@@ -240,8 +252,8 @@ func (c *computer) whyChanges(target engine.Address) string {
 
 // fresh is the proposal for a new object: what providers fill in is unknown.
 func (c *computer) fresh(s subject) engine.Proposal {
-	if s.block != nil && c.shared.block == s.block {
-		return engine.Proposal{Want: c.shared.planned}
+	if s.alike != nil && s.alike.planned != cty.NilVal {
+		return engine.Proposal{Want: s.alike.planned}
 	}
 	filled := map[string]cty.Value{}
 	for _, a := range engine.ValueSchema(s.addr.Kind).Attributes {
@@ -249,8 +261,11 @@ func (c *computer) fresh(s subject) engine.Proposal {
 			filled[a.Name] = cty.UnknownVal(a.Type)
 		}
 	}
-	c.shared = shared{s.block, engine.With(s.want, filled)}
-	return engine.Proposal{Want: c.shared.planned}
+	planned := engine.With(s.want, filled)
+	if s.alike != nil {
+		s.alike.planned = planned
+	}
+	return engine.Proposal{Want: planned}
 }
 
 func (c *computer) refined(s subject, prior *engine.Object, p engine.Proposal) engine.Proposal {

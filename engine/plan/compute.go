@@ -26,6 +26,10 @@ type Input struct {
 	// Refine lets the provider of that name refine the default comparison. It
 	// must be pure. nil refines nothing.
 	Refine func(provider string, p engine.Proposal) engine.Proposal
+
+	// Spread calls f with each of 0 to n-1, several at a time, and returns when all
+	// have. nil has everything done in turn; the plan is the same.
+	Spread func(n int, f func(i int))
 }
 
 // Compute returns the plan. With errors among the findings it is incomplete and
@@ -35,13 +39,7 @@ func Compute(in Input) (engine.Plan, engine.Diagnostics) {
 	if !in.Destroy {
 		c.place()
 		c.changes = make([]engine.Change, 0, c.about())
-		for i := range in.Desired.Decls {
-			if d := &in.Desired.Decls[i]; d.Address.Kind == engine.KindCluster {
-				c.cluster(d)
-			} else {
-				c.declare(d)
-			}
-		}
+		c.declareAll(in.Desired.Decls)
 		c.backends()
 		c.roll()
 		c.sharing()
@@ -53,6 +51,23 @@ func Compute(in Input) (engine.Plan, engine.Diagnostics) {
 		narrow(&p, in.Targets, in.Destroy)
 	}
 	return p, c.diags
+}
+
+// declareAll plans all blocks, which come in an order in which each depends on
+// earlier ones only.
+func (c *computer) declareAll(decls []engine.Decl) {
+	for len(decls) > 0 {
+		if decls[0].Address.Kind == engine.KindCluster {
+			c.cluster(&decls[0])
+			decls = decls[1:]
+			continue
+		}
+		wave := c.wave(decls)
+		for i, is := range wave {
+			c.declare(&decls[i], is)
+		}
+		decls = decls[len(wave):]
+	}
 }
 
 // about is how many changes there will be, backends aside: they are large, and
@@ -86,7 +101,6 @@ type computer struct {
 	outs    []engine.OutputChange
 	rolls   []engine.Rollout
 	diags   engine.Diagnostics
-	shared  shared
 }
 
 func newComputer(in Input) *computer {

@@ -151,20 +151,31 @@ func (c *computer) busy(a engine.Address) bool {
 	}
 }
 
-// passes leaves a resource that a run under way changes as it is: in the plan, if
-// it exists. So it does with a replica whose machine does not.
+// passes leaves a resource that a run under way changes as it is.
 func (c *computer) passes(a engine.Address, source engine.Range) bool {
-	if c.in.Live == nil {
+	if !c.busy(a) {
 		return false
 	}
-	if !c.busy(a) {
-		return a.Kind == engine.KindFunction && c.changeOf(c.machine[a].Machine) == nil
-	}
-	if cur, _ := engine.Current(c.objects[a]); cur != nil {
-		c.add(engine.Change{
-			Address: a, Phase: phaseOf(subject{addr: a, want: cur.Value}), Provider: cur.Provider, Prior: cur, Planned: cur.Value,
-			Sensitive: cur.Sensitive, Gen: cur.Gen, Hold: "another run changes it", Source: source,
-		})
+	for _, ch := range c.held(a, source) {
+		c.add(ch)
 	}
 	return true
+}
+
+// held is the change of a resource that a run under way changes: none, and none at
+// all if it does not exist.
+func (c *computer) held(a engine.Address, source engine.Range) []engine.Change {
+	cur, _ := engine.Current(c.objects[a])
+	if cur == nil {
+		return nil
+	}
+	return []engine.Change{{
+		Address: a, Phase: phaseOf(subject{addr: a, want: cur.Value}), Provider: cur.Provider, Prior: cur, Planned: cur.Value,
+		Sensitive: cur.Sensitive, Gen: cur.Gen, Hold: "another run changes it", Source: source,
+	}}
+}
+
+// homeless reports whether a run under way has yet to make a replica's machine.
+func (c *computer) homeless(replica engine.Address) bool {
+	return c.in.Live != nil && c.changeOf(c.machine[replica].Machine) == nil
 }

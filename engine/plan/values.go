@@ -10,6 +10,16 @@ func (c *computer) Value(a engine.Address) cty.Value {
 	if v, ok := c.values[a]; ok {
 		return v
 	}
+	v := c.value(a, c)
+	if _, group := c.members[a]; group && a.Kind.Sized() {
+		c.values[a] = v
+	}
+	return v
+}
+
+// value is that of a group, made of what it has members, and of what is not
+// planned.
+func (c *computer) value(a engine.Address, of engine.Values) cty.Value {
 	if !a.Kind.Sized() || a != a.Group() {
 		return cty.DynamicVal
 	}
@@ -19,9 +29,7 @@ func (c *computer) Value(a engine.Address) cty.Value {
 	}
 	vals := make([]cty.Value, len(members))
 	for i, m := range members {
-		vals[i] = c.Value(m)
+		vals[i] = of.Value(m)
 	}
-	v := cty.TupleVal(vals)
-	c.values[a] = v
-	return v
+	return cty.TupleVal(vals)
 }

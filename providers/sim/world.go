@@ -1,7 +1,7 @@
 package sim
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,39 +95,73 @@ func (w *World) begin() error {
 
 // replay reads a log and returns the length of its whole lines.
 func (w *World) replay(r io.Reader) (good int64, err error) {
-	lines := bufio.NewReader(r)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return good, nil
-		}
-		if err != nil {
-			return good, err
-		}
-		var rec record
-		if err := json.Unmarshal(line, &rec); err != nil {
-			return good, fmt.Errorf("line at byte %d: %w", good, err)
-		}
-		k := engine.Key{Address: rec.Address, Gen: rec.Gen}
-		if rec.Value == nil {
-			w.forget(k)
-		} else {
-			v, err := engine.UnmarshalValue(rec.Address.Kind, rec.Value)
-			if err != nil {
-				return good, err
+	log, err := io.ReadAll(r)
+	if err != nil {
+		return 0, err
+	}
+	log = log[:bytes.LastIndexByte(log, '\n')+1]
+	lines := bytes.SplitAfter(log, []byte{'\n'})
+	lines = lines[:len(lines)-1] // what is after the last line's end
+	told, err := tell(lines)
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range told {
+		w.learn(t)
+	}
+	return int64(len(log)), nil
+}
+
+// told is what a line of a log says.
+type told struct {
+	record
+	value cty.Value
+}
+
+// batch is how many lines one goroutine reads at a time.
+const batch = 256
+
+// tell reads lines, on all cores.
+func tell(lines [][]byte) ([]told, error) {
+	out := make([]told, len(lines))
+	errs := make([]error, (len(lines)+batch-1)/batch)
+	var wg sync.WaitGroup
+	for b := range errs {
+		wg.Go(func() {
+			for i := b * batch; i < min((b+1)*batch, len(lines)) && errs[b] == nil; i++ {
+				if err := out[i].read(lines[i]); err != nil {
+					errs[b] = fmt.Errorf("line %d: %w", i+1, err)
+				}
 			}
-			w.keep(engine.Object{Address: rec.Address, Gen: rec.Gen, Value: v, Operation: rec.Operation})
-			if delete(w.broken, k); rec.Broken != "" {
-				w.broken[k] = rec.Broken
-			}
-			if delete(w.shares, k); rec.Share != nil {
-				w.shares[k] = *rec.Share
-			}
-			if delete(w.knows, k); rec.Knows != nil {
-				w.knows[k] = rec.Knows
-			}
-		}
-		good += int64(len(line))
+		})
+	}
+	wg.Wait()
+	return out, errors.Join(errs...)
+}
+
+func (t *told) read(line []byte) (err error) {
+	if err = json.Unmarshal(line, &t.record); err == nil && t.Value != nil {
+		t.value, err = engine.UnmarshalValue(t.Address.Kind, t.Value)
+	}
+	return err
+}
+
+// learn takes over what a line of a log says.
+func (w *World) learn(t told) {
+	k := engine.Key{Address: t.Address, Gen: t.Gen}
+	if t.Value == nil {
+		w.forget(k)
+		return
+	}
+	w.keep(engine.Object{Address: t.Address, Gen: t.Gen, Value: t.value, Operation: t.Operation})
+	if delete(w.broken, k); t.Broken != "" {
+		w.broken[k] = t.Broken
+	}
+	if delete(w.shares, k); t.Share != nil {
+		w.shares[k] = *t.Share
+	}
+	if delete(w.knows, k); t.Knows != nil {
+		w.knows[k] = t.Knows
 	}
 }
 
