@@ -13,6 +13,7 @@ import (
 	"github.com/flowctl/flowctl/engine/exec"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/flowctl/flowctl/runtime"
+	"github.com/flowctl/flowctl/state"
 )
 
 // album gives the machines of a simulated world snapshots, as names. Those of several
@@ -116,5 +117,55 @@ func TestSnapshotsAreOrders(t *testing.T) {
 	l.wrap = nil
 	if err := l.snapshot(engine.Capture, "one", node); err == nil || !strings.Contains(err.Error(), "its provider sim has no snapshots") {
 		t.Errorf("a provider without: %v", err)
+	}
+}
+
+// A restore that is killed at any write leaves the machine suspended, whichever of the
+// two it is: nobody has said that it may go on. The order can be given again.
+func TestAKilledRestoreWakesNobody(t *testing.T) {
+	told := false
+	for _, torn := range []bool{false, true} {
+		for n := 0; ; n++ {
+			l := newLab(t)
+			var did notes
+			l.wrap = func(p providers.Provider) providers.Provider { return album{p, &did} }
+			d := load(t, twoTier)
+			l.apply(d)
+			l.mustOrder(engine.Suspend, d, node.At(0))
+			suspended, events := l.lifecycles(), len(l.world.Events())
+			l.flow.Journal = func(lease *state.Lease) exec.Journal {
+				return &killer{Journal: l.store.Journal(lease), left: n, torn: torn}
+			}
+			err := l.snapshot(engine.Revert, "one", node.At(0))
+			l.flow.Journal = func(lease *state.Lease) exec.Journal { return l.store.Journal(lease) }
+			if err == nil {
+				if n < 2 {
+					t.Errorf("only %d writes: the test has lost its points", n)
+				}
+				break
+			}
+			if !errors.Is(err, errKilled) {
+				t.Fatal(err)
+			}
+			_, diags, err := l.flow.Plan(t.Context(), runtime.Request{Desired: d})
+			if err != nil {
+				t.Fatal(err)
+			}
+			told = told || slices.ContainsFunc(diags, func(d engine.Diagnostic) bool {
+				return d.Summary == "Restore interrupted" && d.Address == node.At(0) && strings.Contains(d.Detail, "'flowctl resume vm.node[0]'")
+			})
+			l.apply(d)
+			if got := l.lifecycles() + l.did(events); got != suspended {
+				t.Errorf("killed at write %d and applied, there are %s; before %s", n, got, suspended)
+			}
+			if err := l.snapshot(engine.Revert, "one", node.At(0)); err != nil {
+				t.Errorf("killed at write %d, again: %v", n, err)
+			}
+			l.mustOrder(engine.Resume, d, node.At(0))
+			l.settled(d)
+		}
+	}
+	if !told {
+		t.Error("nobody is told that a restore was interrupted")
 	}
 }

@@ -138,7 +138,8 @@ func complete(got, recorded engine.Object) engine.Object {
 
 // Recover asks for what interrupted operations have left. An object that was
 // made and never recorded is adopted; whatever an interrupted operation touched
-// is unverified until the next apply has looked after it.
+// is unverified until the next apply has looked after it, but for a machine that was
+// to go back to a snapshot: suspended as it was for that, it waits to be resumed.
 func Recover(ctx context.Context, source Source, snap engine.Snapshot, parallelism int) (Found, error) {
 	recorded := map[engine.Key]engine.Object{}
 	for _, o := range snap.Objects {
@@ -167,7 +168,11 @@ func Recover(ctx context.Context, source Source, snap engine.Snapshot, paralleli
 	f.Observed = map[engine.Key]engine.Observation{}
 	err := f.look(ctx, source, objects, append(slices.Clone(objects), snap.Objects...), parallelism)
 	for _, o := range objects {
-		f.resolve(byKey[o.Key()], o)
+		in := byKey[o.Key()]
+		if known, ok := recorded[o.Key()]; ok && in.Op == engine.OpRevert {
+			o.Lifecycle = known.Lifecycle
+		}
+		f.resolve(in, o)
 	}
 	f.Resolved = append(f.Resolved, doubles(snap.Open, byKey, f.Observed)...)
 	return f, err
@@ -203,10 +208,16 @@ func (f *Found) resolve(in engine.Intent, o engine.Object) {
 		f.Resolved = append(f.Resolved, outcome(in, "interrupted; nothing of it exists"))
 		return
 	}
+	if in.Op == engine.OpRevert {
+		f.Warnings = append(f.Warnings, engine.Diagnostic{
+			Severity: engine.Warning, Summary: "Restore interrupted", Address: in.Address,
+			Detail: fmt.Sprintf("Run %d was interrupted while it was about to %s %s, which may be what it was before or what the snapshot has. Restore it again, or let it go on as it is, with 'flowctl resume %[3]s'.", in.Run, in.Op, in.Address),
+		})
+	}
 	f.Resolved = append(f.Resolved, outcome(in, "interrupted; it exists"))
 	found := obs.Object
 	found.Provider, found.Needs, found.Sensitive = o.Provider, o.Needs, o.Sensitive
-	found.Operation, found.Lifecycle = in.Operation, engine.Unverified
+	found.Operation, found.Lifecycle = in.Operation, o.Lifecycle
 	if !found.Value.IsWhollyKnown() {
 		found.Value = nulled(found.Value)
 	}
