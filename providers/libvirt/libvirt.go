@@ -83,6 +83,7 @@ func New(s providers.Settings) *Libvirt {
 	l := &Libvirt{settings: s, cfg: engine.MustDecode[Config](s.Config)}
 	l.keysOnce = sync.OnceValues(l.openKeys)
 	l.accel = sync.OnceValue(l.chooseAccel)
+	l.hashes.file = hashesFile()
 	l.Native = &providers.Native{Name: s.Name, Kinds: map[engine.Kind]providers.Resource{
 		engine.KindVM: providers.Of[engine.VM]{
 			ReadFn: l.readVM, ApplyFn: l.applyVM, DeleteFn: l.removeVM, CheckFn: l.checkVM, RefineFn: refineVM,
