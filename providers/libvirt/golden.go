@@ -7,7 +7,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"net/url"
 	"os"
@@ -359,7 +358,7 @@ func (l *Libvirt) restore(h hypervisor, g *golden, as libvirtxml.Domain) error {
 	go func() {
 		_, err := pipe.Write(s.bytes())
 		if err == nil {
-			_, err = io.CopyBuffer(struct{ io.Writer }{pipe}, struct{ io.Reader }{state}, make([]byte, pipeSize))
+			err = pour(pipe, state)
 		}
 		written <- err
 	}()
@@ -369,6 +368,31 @@ func (l *Libvirt) restore(h hypervisor, g *golden, as libvirtxml.Domain) error {
 		err = fmt.Errorf("it was taken for whole before all of it was read: %w", wrote)
 	}
 	return errors.Join(err, closed)
+}
+
+// pour moves the rest of a file into a pipe: its pages, which nobody copies. It ends with
+// an error when the pipe is closed.
+func pour(pipe, file *os.File) error {
+	to, err := pipe.SyscallConn()
+	if err != nil {
+		return err
+	}
+	const nonblock = 2 // SPLICE_F_NONBLOCK of splice(2)
+	var failed error
+	err = to.Write(func(fd uintptr) bool {
+		for {
+			n, err := syscall.Splice(int(file.Fd()), nil, int(fd), nil, pipeSize, nonblock)
+			switch {
+			case errors.Is(err, syscall.EAGAIN): // it is full
+				return false
+			case errors.Is(err, syscall.EINTR), err == nil && n > 0:
+			default:
+				failed = err
+				return true
+			}
+		}
+	})
+	return errors.Join(err, failed)
 }
 
 // widen makes a pipe hold pipeSize; one that stays narrow is slower.
