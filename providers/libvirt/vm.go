@@ -161,6 +161,8 @@ func (l *Libvirt) build(h hypervisor, r providers.Ref, want engine.VM, g *golden
 	if err != nil {
 		return none, err
 	}
+	l.storing.Lock() // what machines share must not go before the machine is there
+	defer l.storing.Unlock()
 	disks, err := l.makeDisk(h, r, want, g)
 	if err != nil {
 		return none, err
