@@ -338,15 +338,14 @@ func (l *Libvirt) restore(h hypervisor, g *golden, as libvirtxml.Domain) error {
 	if s, err = s.as(as); err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp(l.settings.Dir, "restore-")
-	if err != nil {
+	fifo := filepath.Join(l.settings.Dir, as.Name+".state")
+	if err := os.Remove(fifo); err != nil && !errors.Is(err, os.ErrNotExist) { // whoever had it has been killed
 		return err
 	}
-	defer os.RemoveAll(dir)
-	fifo := filepath.Join(dir, "state")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		return err
 	}
+	defer os.Remove(fifo)
 	// Open at both ends it waits for nobody, and whoever writes is told when it closes,
 	// even if libvirt never came to read.
 	pipe, err := os.OpenFile(fifo, os.O_RDWR|syscall.O_NONBLOCK, 0)

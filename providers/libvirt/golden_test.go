@@ -168,6 +168,9 @@ func TestStatesAreRestoredThroughAPipe(t *testing.T) {
 	}
 	want := append(s.bytes(), stream...)
 	h := &reader{most: -1, all: int64(len(want))}
+	if err := os.WriteFile(filepath.Join(l.settings.Dir, other().Name+".state"), nil, 0o600); err != nil { // by one that was killed
+		t.Fatal(err)
+	}
 	if err := l.restore(h, &golden{state: file}, other()); err != nil || !bytes.Equal(h.got, want) {
 		t.Errorf("restore: %v; %d bytes, want %d", err, len(h.got), len(want))
 	}

@@ -82,7 +82,7 @@ func networkRef(n libvirtxml.Network) (providers.Ref, bool) {
 
 // Clean implements providers.Cleaner: volumes of machines that were never finished,
 // and disks that nothing stands on. With all, it also removes what the state knows
-// nothing of, and the keys.
+// nothing of, and the provider's folder with the keys.
 func (l *Libvirt) Clean(ctx context.Context, all bool) error {
 	if _, err := os.Stat(l.settings.Dir); errors.Is(err, os.ErrNotExist) {
 		return nil // nothing was ever made
@@ -102,11 +102,7 @@ func (l *Libvirt) Clean(ctx context.Context, all bool) error {
 	if err := l.sweepShared(h, all); err != nil || !all {
 		return err
 	}
-	if err := os.RemoveAll(l.keyDir()); err != nil {
-		return err
-	}
-	os.Remove(l.settings.Dir) // once it is empty
-	return nil
+	return os.RemoveAll(l.settings.Dir)
 }
 
 func (l *Libvirt) removeAll(ctx context.Context, h hypervisor) error {

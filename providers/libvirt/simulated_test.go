@@ -4,6 +4,7 @@ package libvirt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -201,6 +202,23 @@ func TestMachinesThatStandStillAreStarted(t *testing.T) {
 		t.Fatalf("%s, %v; want %s", again.ID(), err, o.ID())
 	}
 	presence(t, l, o, engine.Present, "")
+}
+
+// Whoever is killed while keys are made, or a state is restored, leaves files in the
+// provider's folder. They go with it.
+func TestNothingStaysInTheProvidersFolder(t *testing.T) {
+	l := simulated(t)
+	made(t, l, 0)
+	for _, file := range []string{"keys-123/ca-key.pem", l.name(machine(0), 1) + ".state"} {
+		at := filepath.Join(l.settings.Dir, file)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), os.WriteFile(at, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nothingLeft(t, l)
+	if left, err := os.ReadDir(l.settings.Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left: %v, %v", left, err)
+	}
 }
 
 func TestWhatHappensToMachinesIsTold(t *testing.T) {
