@@ -90,11 +90,13 @@ func TestTargets(t *testing.T) {
 		{"a replica that is not measured has nothing when it would grow", average(50), 4, 0, []decide.Sample{{Value: 80, Units: 3}}, 5},
 		{"and what it should when it would shrink", average(50), 4, 0, []decide.Sample{{Value: 20, Units: 3}}, 3},
 		{"the direction does not flip by that", average(50), 4, 0, []decide.Sample{{Value: 60, Units: 3}}, 4},
+		{"replicas that start change nothing when it would shrink", average(50), 4, 2, []decide.Sample{{Value: 20}}, 2},
 		{"replicas that start have no load yet", average(50), 2, 3, []decide.Sample{{Value: 100}}, 5},
 		{"and more come if they do not suffice", average(50), 2, 1, []decide.Sample{{Value: 100}}, 4},
 		{"a total is shared", metric("rps", 50), 2, 0, []decide.Sample{{Value: 480}}, 10},
 		{"replicas that start count as capacity", metric("rps", 50), 2, 8, []decide.Sample{{Value: 480}}, 10},
 		{"from nothing", metric("queue", 2), 0, 0, []decide.Sample{{Value: 7}}, 4},
+		{"a queue that is empty leaves one, which may rest later", metric("queue", 2), 3, 0, []decide.Sample{{Value: 0}}, 1},
 		{"rounding alone asks for nothing", metric("rps", 0.1), 30, 0, []decide.Sample{{Value: 0.1 * 3}}, 3},
 		{"a burst", metric("rps", 70), 10, 0, []decide.Sample{{Value: 1400}}, 20},
 		{"what cannot be true is not measured", metric("rps", 50), 4, 0, []decide.Sample{{Value: math.NaN()}}, 4},
@@ -179,13 +181,12 @@ func TestStabilisationTakesTheExtremeOfItsWindow(t *testing.T) {
 
 	s = free(block(metric("rps", 1)))
 	s.Metrics[0].Burst = &engine.MetricBurst{}
-	s.Up.Stabilise = "5s"
-	w = newWorld(t, 1, s)
-	for i, wish := range []float64{4, 3, 10, 19, 3, 2} {
-		if got := w.rps(time.Second, wish); i == 5 {
-			w.wants("the least of the window", got, 2)
-		}
+	s.Up.Stabilise, s.Up.Tolerance = "5s", 0
+	w = newWorld(t, 2, s)
+	for _, wish := range []float64{2, 3, 19, 10, 3, 4} {
+		w.wants("the least of the window", w.rps(time.Second, wish), 2)
 	}
+	w.wants("once that has left it", w.rps(time.Second, 7), 3)
 }
 
 // HPA's limits: four or twice the size up, ten percent down.
@@ -209,6 +210,61 @@ func TestLimitsPerTime(t *testing.T) {
 	w.wants("and again", w.rps(30*time.Second, 1), 64)
 }
 
+// Knative's limits are rates: up to 1.1 times the size is at least one replica more,
+// down to a half is rounded down, and never less.
+func TestLimitsThatAreRates(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		metric   engine.Metric
+		up, down float64 // percent
+		size     int
+		value    float64
+		want     int
+	}{
+		{"up by a tenth of two", average(1), 10, 0, 2, 3, 3},
+		{"up by a tenth of twenty", average(1), 10, 0, 20, 3, 22},
+		{"down to 1/1.1", metric("rps", 10), 0, 100 - 100/1.1, 100, 1, 90},
+		{"down to a half", metric("rps", 10), 0, 50, 10, 1, 5},
+		{"down to a half of an odd size", metric("rps", 10), 0, 50, 9, 1, 4},
+		{"and no further than it is wanted", metric("rps", 10), 0, 50, 9, 60, 6},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := free(block(c.metric))
+			s.Metrics[0].Burst = &engine.MetricBurst{}
+			s.Up.Limit.Percent, s.Down.Limit.Percent = c.up, c.down
+			d, _ := decide.Decide(ruleOf(t, s), old(), decide.Observation{Ready: c.size, Samples: reading(c.metric.Name, c.value)}, start)
+			if d.To != c.want {
+				t.Errorf("to %d, want %d: %s", d.To, c.want, d.Why)
+			}
+		})
+	}
+}
+
+// Nomad's winner of several checks: up beats none beats down, and of two in one
+// direction the larger size wins.
+func TestOfSeveralMetricsTheLargestWins(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		rps, job float64 // 50 and 10 a replica, of which there are 4
+		want     int
+	}{
+		{"up and up", 300, 80, 8},
+		{"up and none", 300, 40, 6},
+		{"up and down", 300, 10, 6},
+		{"none and up", 200, 80, 8},
+		{"none and none", 200, 40, 4},
+		{"none and down", 200, 10, 4},
+		{"down and up", 50, 80, 8},
+		{"down and none", 50, 40, 4},
+		{"down and down", 50, 20, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 4, free(block(metric("rps", 50), metric("queue", 10))))
+			w.wants("of both", w.at(time.Second, map[string]float64{"rps": c.rps, "queue": c.job}), c.want)
+		})
+	}
+}
+
 // Knative's panic: entered at twice the size, held for a minute after the last
 // sign, never shrinking, past every limit.
 func TestBursts(t *testing.T) {
@@ -219,7 +275,8 @@ func TestBursts(t *testing.T) {
 	w.wants("not quite twice is no burst", w.rps(time.Second, 1330), 11)
 	w = newWorld(t, 10, s)
 	w.wants("twice is", w.rps(time.Second, 1400), 20)
-	w.wants("it does not shrink", w.rps(59*time.Second, 70), 20)
+	w.wants("another sign", w.rps(30*time.Second, 2800), 40)
+	w.wants("it does not shrink", w.rps(59*time.Second, 70), 40)
 	w.wants("until it is over", w.rps(2*time.Second, 70), 1)
 }
 

@@ -1,6 +1,7 @@
 package decide_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -28,6 +29,8 @@ func TestFormulaSchedulesModesAndRoom(t *testing.T) {
 	}{
 		{"a formula", with(func(s *engine.Scaling) { s.Formula = "wants.rps + 3" }), 500, 4, 13, true},
 		{"a formula within tolerance", with(func(s *engine.Scaling) { s.Formula = "rps / 50" }), 205, 4, 4, false},
+		{"a formula that takes the value itself", with(func(s *engine.Scaling) { s.Metrics[0].Target = 0; s.Formula = "rps * max(replicas, 1)" }), 1.5, 4, 6, true},
+		{"and from nothing", with(func(s *engine.Scaling) { s.Min, s.Metrics[0].Target = 0, 0; s.Formula = "rps * max(replicas, 1)" }), 3.5, 0, 4, true},
 		{"a formula that cannot tell", with(func(s *engine.Scaling) { s.Formula = "rps / (replicas - 4)" }), 0, 4, 4, false},
 		{"a floor", with(func(s *engine.Scaling) { lunch.Min, lunch.Max = 8, 0; s.Schedules = []engine.Schedule{lunch} }), 100, 2, 8, true},
 		{"a cap", with(func(s *engine.Scaling) { lunch.Min, lunch.Max = 0, 5; s.Schedules = []engine.Schedule{lunch} }), 900, 2, 5, true},
@@ -76,6 +79,27 @@ func TestCooldown(t *testing.T) {
 	w.wants("grows again", w.rps(time.Second, 400), 8)
 	w.wants("does not shrink soon", w.rps(59*time.Second, 50), 8)
 	w.wants("shrinks", w.rps(time.Second, 50), 1)
+}
+
+// What changes nothing starts no rest, and a rest outlasts whoever keeps it.
+func TestCooldownStartsWithAChangeAndSurvivesARestart(t *testing.T) {
+	m := metric("rps", 50)
+	m.Burst = &engine.MetricBurst{}
+	s := free(block(m))
+	s.Up.Cooldown, s.Down.Cooldown = engine.Duration(5*time.Minute), engine.Duration(5*time.Minute)
+	w := newWorld(t, 2, s)
+	w.wants("within tolerance", w.rps(time.Second, 104), 2)
+	w.wants("grows at once", w.rps(time.Second, 200), 4)
+	stored, err := json.Marshal(w.h)
+	if w.h = (decide.History{}); err == nil {
+		err = json.Unmarshal(stored, &w.h)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.wants("rests after the restart", w.rps(time.Minute, 400), 4)
+	w.wants("and does not shrink either", w.rps(time.Minute, 50), 4)
+	w.wants("until the rest is over", w.rps(3*time.Minute, 400), 8)
 }
 
 // A forecast sees a steady rise ahead, nothing in noise, and never lowers.

@@ -77,7 +77,7 @@ func TestOf(t *testing.T) {
 // The examples of Karpenter's design of balanced consolidation.
 func TestScore(t *testing.T) {
 	for _, c := range []struct{ saved, pool, disruption, all, want float64 }{
-		{7.26, 58.08, 3, 80, 3.33}, {2.42, 58.08, 8, 80, 0.42}, {2.42, 48.40, 8, 80, 0.50}, {1, 0, 1, 1, 0},
+		{7.26, 58.08, 3, 80, 3.33}, {7.26, 58.08, 6, 80, 1.67}, {2.42, 58.08, 8, 80, 0.42}, {2.42, 48.40, 8, 80, 0.50}, {1, 0, 1, 1, 0},
 	} {
 		if got := fleet.Score(c.saved, c.pool, c.disruption, c.all); math.Abs(got-c.want) > 0.005 {
 			t.Errorf("score of %+v is %.3f", c, got)
