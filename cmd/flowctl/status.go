@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flowctl/flowctl/cmd/flowctl/args"
@@ -95,7 +96,36 @@ func (s *session) status(ctx context.Context) (view.FlowStatus, error) {
 		st.Resources = append(st.Resources, r)
 	}
 	failing(st.Resources)
-	return st, nil
+	return st, s.unmade(ctx, &st)
+}
+
+// unmade adds what the last run was to make and has not, so that those of a group that
+// do not exist are seen beside those that do.
+func (s *session) unmade(ctx context.Context, st *view.FlowStatus) error {
+	if st.LastRun == nil || st.LastRun.Failures == 0 {
+		return nil
+	}
+	made := map[engine.Address]bool{}
+	for _, r := range st.Resources {
+		made[r.Object.Address] = true
+	}
+	list, err := s.store.Tasks(ctx, st.LastRun.ID)
+	if err != nil {
+		return err
+	}
+	for _, t := range list {
+		a := t.Step.Address
+		if t.Step.Op != engine.OpCreate || t.State != engine.Failed && t.State != engine.UpstreamFailed || made[a] {
+			continue
+		}
+		r := view.ResourceStatus{Object: engine.Object{Address: a, Gen: t.Step.Gen, Provider: t.Step.Provider}, Unmade: &view.Unmade{State: t.State}}
+		if n := len(t.Attempts); n > 0 {
+			r.Unmade.Why = t.Attempts[n-1].Err
+		}
+		st.Resources = append(st.Resources, r)
+	}
+	slices.SortStableFunc(st.Resources, func(a, b view.ResourceStatus) int { return a.Object.Address.Compare(b.Object.Address) })
+	return nil
 }
 
 // failing tells replicas what their frontends say of them: a program can run and

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +78,7 @@ type lab struct {
 	mu   sync.Mutex
 	load float64                    // cores that are asked of all replicas together; below 0: nobody can say
 	each map[engine.Address]float64 // the same of functions that have a load of their own
+	mute engine.Address             // a machine of which nothing is measured; zero for none
 }
 
 func newLab(t *testing.T) *lab {
@@ -103,9 +105,13 @@ func (m metered) Usage(_ context.Context, objects []engine.Object) ([]providers.
 		return nil, errors.New("nobody can say")
 	}
 	var all []providers.Usage
+	var unheard []engine.Address
 	for _, o := range objects {
 		if o.Address.Kind == engine.KindFunction {
 			all = append(all, providers.Usage{Address: o.Address})
+			if machine := o.Attr("machine"); machine == m.l.mute.String() {
+				unheard = append(unheard, o.Address)
+			}
 		}
 	}
 	count := map[engine.Address]int{}
@@ -123,7 +129,11 @@ func (m metered) Usage(_ context.Context, objects []engine.Object) ([]providers.
 			all[i].CPUCores = min(1, m.l.load/float64(count[engine.Address{}]))
 		}
 	}
-	return all, nil
+	if len(unheard) == 0 {
+		return all, nil
+	}
+	all = slices.DeleteFunc(all, func(u providers.Usage) bool { return slices.Contains(unheard, u.Address) })
+	return all, fmt.Errorf("%s does not answer", m.l.mute)
 }
 
 // Get implements tasks.Source.
@@ -346,6 +356,32 @@ func TestNothingShrinksOnMissingData(t *testing.T) {
 		l.ask(0.4)
 		after(20 * time.Minute)
 		l.expect("with data again", 1, 1)
+	})
+}
+
+// What is measured on one machine alone vanishes: that shrinks nothing, and the loop
+// goes on by what the others tell.
+func TestOneMachineIsNotMeasured(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *lab) {
+		l.ask(5)
+		l.apply(fmt.Sprintf(twoTier, 20))
+		_, stop := l.serve()
+		defer stop()
+		after(5 * time.Minute)
+		l.expect("under load", 10, 3)
+		if n := len(l.on(node.At(1))); n < 2 || n > 5 {
+			t.Fatalf("%d replicas are on the machine", n)
+		}
+		l.mu.Lock()
+		l.mute = node.At(1)
+		l.mu.Unlock()
+		after(15 * time.Minute)
+		l.expect("without the data of one machine", 10, 3)
+		l.ask(10)
+		after(2 * time.Minute)
+		if n := l.count(web); n <= 10 {
+			t.Errorf("%d replicas at twice the load: the loop does not go on\n%s", n, l.decisions())
+		}
 	})
 }
 

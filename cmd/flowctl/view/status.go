@@ -39,11 +39,20 @@ type ResourceStatus struct {
 	Observation engine.Observation
 	Usage       *providers.Usage // nil if its provider does not measure it
 	Fails       string           // what its frontends say of a replica that fails: "unhealthy" or "ejected"
+	Unmade      *Unmade          // of what the last run was to make and has not; nil of what exists
+}
+
+// Unmade is why something was not made.
+type Unmade struct {
+	State engine.StepState // of the task that was to
+	Why   string           // "" if something that it needs failed
 }
 
 // State is one word for how an object is.
 func (r ResourceStatus) State() string {
 	switch {
+	case r.Unmade != nil:
+		return r.Unmade.State.String()
 	case r.Observation.Presence == engine.Gone:
 		return "gone"
 	case r.Observation.Presence == engine.Unreachable:
@@ -67,7 +76,7 @@ func (r ResourceStatus) State() string {
 
 // bad orders states, the worst first.
 func bad(state string) int {
-	order := []string{"gone", "down", "tainted", "unreachable", "unhealthy", "ejected", "backoff", "unverified", "suspended", "draining", "joining", "starting"}
+	order := []string{"failed", "upstream_failed", "gone", "down", "tainted", "unreachable", "unhealthy", "ejected", "backoff", "unverified", "suspended", "draining", "joining", "starting"}
 	if i := slices.Index(order, state); i >= 0 {
 		return i
 	}
@@ -180,7 +189,7 @@ func (t *Table) groupRows(g []ResourceStatus, st FlowStatus, now time.Time, s St
 }
 
 func stateText(text string, states []string, s Style) string {
-	worst := len(states) > 0 && slices.ContainsFunc(states, func(st string) bool { return bad(st) < 8 })
+	worst := len(states) > 0 && slices.ContainsFunc(states, func(st string) bool { return bad(st) < 10 })
 	if worst {
 		return s.bad(text)
 	}
@@ -191,6 +200,9 @@ func stateText(text string, states []string, s Style) string {
 func cells(r ResourceStatus, all []ResourceStatus, now time.Time, s Style) []string {
 	st := r.State()
 	row := []string{stateText(st, []string{st}, s)}
+	if r.Unmade != nil {
+		return append(row, s.bad(r.Unmade.Why))
+	}
 	switch r.Object.Address.Kind {
 	case engine.KindFunction:
 		row = append(row, r.Object.Attr("machine"), r.Object.Attr("address"))
@@ -339,8 +351,13 @@ func resourceJSON(r ResourceStatus) JSONResource {
 	o := r.Object
 	j := JSONResource{
 		Address: o.Address.String(), Kind: string(o.Address.Kind), Generation: o.Gen, Provider: o.Provider,
-		State: r.State(), Why: r.Observation.Why, Value: ObjectJSON(o.Value, o.Sensitive),
+		State: r.State(), Why: r.Observation.Why, Value: json.RawMessage("null"),
 	}
+	if r.Unmade != nil {
+		j.Why = r.Unmade.Why
+		return j
+	}
+	j.Value = ObjectJSON(o.Value, o.Sensitive)
 	if u := r.Usage; u != nil {
 		j.CPUCores, j.MemoryBytes, j.Restarts = u.CPUCores, u.MemoryBytes, u.Restarts
 		j.RateRPS, j.InFlight, j.P50Ms, j.P95Ms = u.Rate, u.InFlight, u.P50.Seconds()*1000, u.P95.Seconds()*1000
