@@ -10,11 +10,13 @@ import (
 // Kind is a kind of resource, as it is spelled in a spec.
 type Kind string
 
-// The kinds of resources. Two have no block of their own: there is a backend for
-// each pair of a frontend and a replica that it balances to, and a delivery for
-// each pair of an image and a machine that it is brought to.
+// The kinds of resources. Three have no block of their own: there is a backend for
+// each pair of a frontend and a replica that it balances to, a delivery for each
+// pair of an image and a machine that it is brought to, and as many warm machines
+// as a vm block keeps ready besides its own.
 const (
 	KindVM       Kind = "vm"
+	KindWarm     Kind = "warm"
 	KindHost     Kind = "host"
 	KindNetwork  Kind = "network"
 	KindImage    Kind = "image"
@@ -37,7 +39,7 @@ func (k Kind) Phase() Phase {
 		return Deploy
 	case KindFrontend, KindBackend, KindCluster:
 		return Stitch
-	case KindScaling:
+	case KindScaling, KindWarm:
 		return Tune
 	default:
 		panic("bug: phase of unknown kind " + string(k))
@@ -57,7 +59,7 @@ func (k Kind) StandsOn(in Kind) bool {
 		return in == KindVM || in == KindHost
 	case KindBackend:
 		return in == KindFrontend || in == KindFunction
-	case KindVM:
+	case KindVM, KindWarm:
 		return in == KindNetwork
 	default:
 		return false
@@ -111,6 +113,7 @@ func ParsePhase(s string) (Phase, bool) {
 //	function.web["eu"][2]   an instance of the group that for_each made for "eu"
 //	backend.www/web[2]      replica function.web[2] behind frontend.www
 //	delivery.app/vm.node[2] image.app on vm.node[2]
+//	warm.node[0]            a machine kept ready to become one of vm.node
 type Address struct {
 	Kind Kind
 	Name string
@@ -177,6 +180,13 @@ func (a Address) Consignment() (image, machine Address) {
 	}
 	return image, Address{Kind: Kind(kind), Name: name, Key: a.Key, nth: a.nth}
 }
+
+// Warm returns the group of the machines that are kept ready for group a of
+// machines.
+func (a Address) Warm() Address { return Address{Kind: KindWarm, Name: a.Name, Key: a.Key} }
+
+// Taker returns the group of machines that a warm machine is kept ready for.
+func (a Address) Taker() Address { return Address{Kind: KindVM, Name: a.Name, Key: a.Key} }
 
 func (a Address) local() string {
 	if a.Key == "" && a.nth == 0 {
@@ -264,24 +274,26 @@ func (k Kind) order() int {
 		return 1
 	case KindVM:
 		return 2
-	case KindImage:
+	case KindWarm:
 		return 3
-	case KindDelivery:
+	case KindImage:
 		return 4
-	case KindFunction:
+	case KindDelivery:
 		return 5
-	case KindTask:
+	case KindFunction:
 		return 6
-	case KindFrontend:
+	case KindTask:
 		return 7
-	case KindBackend:
+	case KindFrontend:
 		return 8
-	case KindCluster:
+	case KindBackend:
 		return 9
-	case KindScaling:
+	case KindCluster:
 		return 10
-	default:
+	case KindScaling:
 		return 11
+	default:
+		return 12
 	}
 }
 

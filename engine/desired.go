@@ -176,7 +176,9 @@ type MachineGroup struct {
 	Count    Bounds
 	Each     Capacity
 	Headroom int // free slots kept ready; only with a scaling block
+	Warm     int // machines kept ready besides
 	Source   Range
+	WarmAt   Range // where the spec asks for warm ones
 }
 
 // FunctionGroup is what placement needs to know of a function.

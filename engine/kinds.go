@@ -225,6 +225,7 @@ type Function struct {
 // MachineBlock is a vm block: a group of machines.
 type MachineBlock struct {
 	Count int `flow:"count,meta" min:"0" max:"1000000" default:"1" doc:"How many machines. Not with a scaling block, which owns the number."`
+	Warm  int `flow:"warm,meta" min:"0" max:"1000" default:"0" doc:"How many more machines are kept ready, for providers that can: a machine that is to be made is one of them then, and need not start. They count as none of the machines, and nothing is placed on them."`
 	VM
 }
 
@@ -399,7 +400,7 @@ type TaskHTTP struct {
 // ValueSchema returns the schema of a resource's value.
 func ValueSchema(k Kind) *Schema {
 	switch k {
-	case KindVM:
+	case KindVM, KindWarm:
 		return SchemaOf[VM]()
 	case KindFunction:
 		return SchemaOf[Replica]()

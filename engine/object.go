@@ -202,6 +202,7 @@ type Outcome struct {
 	Unchanged bool    // nothing had to be done after all
 	Err       string  // "" for success
 	Unknown   bool    // nobody could say what exists: the operation stays open, to be looked into
+	Taken     *Key    // what Object was before, and is no more; nil if it was made
 	Attempts  int
 	Started   time.Time
 	Ended     time.Time

@@ -82,6 +82,7 @@ type Change struct {
 	Provider string // of the new object; of Prior, if the resource is deleted
 
 	Prior     *Object   // the object that stands for the resource now, as observed; nil if there is none
+	From      *Object   // Create or Replace of a machine: the warm one that becomes the new object; nil if none does
 	Planned   cty.Value // unmarked; unknown where apply will tell; cty.NilVal when deleted
 	Sensitive []string  // as in Object
 	Leftovers []Object  // other objects of the resource, to be deleted
@@ -158,7 +159,10 @@ func (p Plan) Resizes(groups []Address) bool {
 			_, replica := c.Address.Membership()
 			a = replica.Group()
 		}
-		sizes := c.Action == Create && c.Why == "" || c.Action == Delete
+		if a.Kind == KindWarm { // they follow what becomes of them
+			a = a.Taker()
+		}
+		sizes := c.Action == Create && (c.Why == "" || c.Address.Kind == KindWarm) || c.Action == Delete
 		if c.Action == Run || c.Counts() && (!sizes || len(c.Leftovers) > 0 || !slices.Contains(groups, a)) {
 			return false
 		}

@@ -31,4 +31,5 @@ type Result struct {
 	Unchanged bool    // nothing had to be done
 	Note      string  // what it found out: "12 requests only"
 	Unknown   bool    // with an error: nobody could say what exists
+	Taken     *Key    // what Object was before, and is no more; nil if it was made
 }

@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// ErrNotFound is wrapped by Import when there is nothing of that name.
+// ErrNotFound is wrapped by Import when there is nothing of that name, and by Take
+// when the warm machine is not there.
 var ErrNotFound = errors.New("not found")
 
 // Passing marks an error that may go away by itself, so that another attempt

@@ -48,7 +48,7 @@ func (f Fault) err(act string) error {
 // Faulty decorates a provider with faults, for tests.
 type Faulty struct {
 	Provider
-	// Pick decides about one call: "read", "apply" or "delete" of an address.
+	// Pick decides about one call: "read", "apply", "take" or "delete" of an address.
 	Pick func(call string, a engine.Address) Fault
 }
 
@@ -90,6 +90,25 @@ func (f *Faulty) Apply(ctx context.Context, c Call) (engine.Object, error) {
 	default:
 		return c.Object(cty.NilVal), fault.err("apply " + c.Address.String())
 	}
+}
+
+// Take implements Taker, as far as the decorated provider does. Its faults are those
+// of "take".
+func (f *Faulty) Take(ctx context.Context, c Call, warm engine.Object) (engine.Object, error) {
+	t, ok := As[Taker](f.Provider)
+	if !ok {
+		return c.Object(cty.NilVal), fmt.Errorf("take %s: %w", warm.Address, ErrNotFound)
+	}
+	fault := f.Pick("take", c.Address)
+	if fault == NoFault {
+		return t.Take(ctx, c, warm)
+	}
+	if fault == TookEffect {
+		if o, err := t.Take(ctx, c, warm); err != nil {
+			return o, err
+		}
+	}
+	return c.Object(cty.NilVal), fault.err("take " + warm.Address.String())
 }
 
 // Delete implements Provider.

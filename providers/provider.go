@@ -197,6 +197,16 @@ type Signaler interface {
 	Signal(ctx context.Context, o engine.Object, name string) error
 }
 
+// Taker keeps machines ready: it makes objects of engine.KindWarm, and of those what
+// a call asks for.
+type Taker interface {
+	// Take makes the object that a call asks for of a warm one, which is no more then.
+	// Which of the two there is changes in one step, so that Read finds one of them at
+	// any moment. It may be called again for the same operation. The error wraps
+	// ErrNotFound if the warm one is not there, or not fit, and nothing was made of it.
+	Take(ctx context.Context, c Call, warm engine.Object) (engine.Object, error)
+}
+
 // Introducer lets machines know each other by name and by key, for clusters.
 type Introducer interface {
 	// Greet asks a machine what it is to be known by, and what it knows of a cluster.

@@ -158,6 +158,15 @@ func Runners(factories map[string]Factory) map[string]string {
 	return all
 }
 
+// Warmers returns the providers that keep machines ready.
+func Warmers(factories map[string]Factory) map[string]bool {
+	all := map[string]bool{}
+	for name, f := range factories {
+		all[name] = slices.Contains(f.Kinds, engine.KindWarm)
+	}
+	return all
+}
+
 // Schemas returns the schema of every provider's settings, for spec.Load.
 func Schemas(factories map[string]Factory) map[string]*engine.Schema {
 	all := map[string]*engine.Schema{}

@@ -573,8 +573,8 @@ func flows(t *rapid.T) string {
 	b.WriteString("flow \"test\" {}\n")
 	pools := rapid.IntRange(1, 2).Draw(t, "pools")
 	for i := range pools {
-		fmt.Fprintf(&b, "vm \"pool%d\" {\n cpus = %d\n memory = \"%dGiB\"\n count = %d\n slots = %d\n}\n", i,
-			rapid.IntRange(4, 6).Draw(t, "cpus"), rapid.IntRange(4, 6).Draw(t, "memory"), rapid.IntRange(1, 3).Draw(t, "count"), rapid.SampledFrom([]int{0, 12, 13}).Draw(t, "slots"))
+		fmt.Fprintf(&b, "vm \"pool%d\" {\n cpus = %d\n memory = \"%dGiB\"\n count = %d\n slots = %d\n warm = %d\n}\n", i,
+			rapid.IntRange(4, 6).Draw(t, "cpus"), rapid.IntRange(4, 6).Draw(t, "memory"), rapid.IntRange(1, 3).Draw(t, "count"), rapid.SampledFrom([]int{0, 12, 13}).Draw(t, "slots"), rapid.IntRange(0, 2).Draw(t, "warm"))
 	}
 	images := rapid.Bool().Draw(t, "images")
 	if images {

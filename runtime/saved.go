@@ -172,6 +172,9 @@ func Digest(p engine.Plan) string {
 			continue
 		}
 		fmt.Fprintf(&b, "\t%s\n", text(c.Planned))
+		if c.From != nil {
+			fmt.Fprintf(&b, "\tfrom %s\n", c.From.Key())
+		}
 		for _, o := range c.Leftovers {
 			fmt.Fprintf(&b, "\tleft %s\n", o.Key())
 		}

@@ -2,7 +2,9 @@ package spec
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -202,7 +204,26 @@ func (l *loader) declareMachines(inst *instance, decl *engine.Decl, value cty.Va
 	if o := l.owners[inst.addr]; o != nil {
 		group.Headroom = o.value.Headroom
 	}
+	if m.Warm > 0 {
+		group.Warm, group.WarmAt = m.Warm, rangeOf(inst.block.attribute("warm"))
+		l.checkWarm(inst, decl.Provider)
+	}
 	l.addMachines(inst, group)
+}
+
+// checkWarm finds a provider that keeps no machines ready.
+func (l *loader) checkWarm(inst *instance, provider string) {
+	base, _, _ := strings.Cut(provider, ".")
+	if l.opts.Warmers == nil || base == "" || l.opts.Warmers[base] || l.opts.Providers[base] == nil {
+		return
+	}
+	var can []string
+	for _, name := range slices.Sorted(maps.Keys(l.opts.Warmers)) {
+		if l.opts.Warmers[name] {
+			can = append(can, name)
+		}
+	}
+	l.faultOf(inst, inst.block.attribute("warm"), "No warm machines with this provider", fmt.Sprintf("The provider %q keeps no machines ready; %s can. Remove the line, or name another provider.", provider, strings.Join(can, " and ")))
 }
 
 func (l *loader) declareHost(inst *instance, decl *engine.Decl, value cty.Value) {

@@ -14,6 +14,8 @@ type Options struct {
 	// Runners maps the name of each provider whose machines another's functions
 	// run on to that other.
 	Runners map[string]string
+	// Warmers tells which providers keep machines ready; nil means that all do.
+	Warmers map[string]bool
 	// DefaultProvider makes what names no provider.
 	DefaultProvider string
 	// Builtin makes tasks and scaling rules; Balancer makes frontends that name

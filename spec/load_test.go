@@ -19,7 +19,7 @@ func options() spec.Options {
 			"local": engine.SchemaOf[struct{}](), "sim": engine.SchemaOf[simSettings](),
 			"embedded": engine.SchemaOf[struct{}](), "builtin": engine.SchemaOf[struct{}](),
 		},
-		DefaultProvider: "local", Builtin: "builtin", Balancer: "embedded",
+		Warmers: map[string]bool{"sim": true}, DefaultProvider: "local", Builtin: "builtin", Balancer: "embedded",
 	}
 }
 

@@ -184,6 +184,11 @@ func (t *transaction) outcome(ctx context.Context, o engine.Outcome) error {
 	if n, err := res.RowsAffected(); err != nil || n != 1 {
 		return errors.Join(err, fmt.Errorf("operation %s of %s was never intended", o.Operation, o.Address))
 	}
+	if o.Taken != nil {
+		if err := t.dropObject(ctx, *o.Taken); err != nil {
+			return err
+		}
+	}
 	switch {
 	case o.Object != nil && !o.Unchanged:
 		return t.putObject(ctx, *o.Object)

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -291,9 +292,13 @@ func (r *Runner) apply(ctx context.Context, p providers.Provider, c *engine.Chan
 	if c.Action != engine.Create && c.Prior != nil && c.Prior.Gen == gen {
 		call.Prior = c.Prior
 	}
-	o, err := p.Apply(ctx, call)
+	o, taken, err := r.make(ctx, p, c, call)
 	if err != nil {
-		return r.salvage(ctx, p, c, call, w, o, err)
+		result, err := r.salvage(ctx, p, c, call, w, o, err)
+		if result.Object != nil {
+			result.Taken = taken
+		}
+		return result, err
 	}
 	o = r.finish(c, w, o)
 	if err := r.reload(ctx, p, c, o); err != nil {
@@ -308,7 +313,28 @@ func (r *Runner) apply(ctx context.Context, p providers.Provider, c *engine.Chan
 	if w.inPlace {
 		r.kept[c.Address] = true
 	}
-	return engine.Result{Object: &o}, nil
+	result := engine.Result{Object: &o, Taken: taken}
+	if taken != nil {
+		result.Note = "it was " + taken.Address.String()
+	}
+	return result, nil
+}
+
+// make makes or changes an object: of a warm one, if the plan says so and that is
+// still there. It returns which one that was.
+func (r *Runner) make(ctx context.Context, p providers.Provider, c *engine.Change, call providers.Call) (engine.Object, *engine.Key, error) {
+	t, ok := providers.As[providers.Taker](p)
+	if c.From == nil || call.Prior != nil || !ok {
+		o, err := p.Apply(ctx, call)
+		return o, nil, err
+	}
+	o, err := t.Take(ctx, call, *c.From)
+	if errors.Is(err, providers.ErrNotFound) {
+		o, err = p.Apply(ctx, call)
+		return o, nil, err
+	}
+	k := c.From.Key()
+	return o, &k, err
 }
 
 // finish completes what a provider returned with what the engine knows.

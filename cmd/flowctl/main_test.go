@@ -115,6 +115,16 @@ func (p *crashingProvider) Apply(ctx context.Context, call providers.Call) (engi
 	return p.Provider.Apply(ctx, call)
 }
 
+func (p *crashingProvider) Take(ctx context.Context, call providers.Call, warm engine.Object) (engine.Object, error) {
+	t, ok := providers.As[providers.Taker](p.Provider)
+	if !ok {
+		return engine.Object{}, providers.ErrNotFound
+	}
+	p.c.point()
+	defer p.c.point()
+	return t.Take(ctx, call, warm)
+}
+
 func (p *crashingProvider) Delete(ctx context.Context, o engine.Object, operation string) error {
 	p.c.point()
 	defer p.c.point()

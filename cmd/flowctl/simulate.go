@@ -163,7 +163,7 @@ func (a *app) simulated(f args.Flow, s args.Simulate) (simulate.Input, error) {
 	start, err := s.At()
 	in.Model = simulate.Model{
 		Capacity: s.Capacity, Service: s.Service, Boot: s.Boot, Drain: s.Drain,
-		MachineBoot: s.MachineBoot, MachineDrain: s.MachineDrain, Start: start,
+		MachineBoot: s.MachineBoot, MachineTake: s.MachineTake, MachineDrain: s.MachineDrain, Start: start,
 	}
 	return in, err
 }

@@ -24,7 +24,7 @@ var factories = map[string]providers.Factory{
 // specOptions tells the language which providers there are.
 func specOptions() spec.Options {
 	return spec.Options{
-		Providers: providers.Schemas(factories), Runners: providers.Runners(factories), DefaultProvider: "local",
-		Builtin: builtin.Name, Balancer: embedded.Name,
+		Providers: providers.Schemas(factories), Runners: providers.Runners(factories), Warmers: providers.Warmers(factories),
+		DefaultProvider: "local", Builtin: builtin.Name, Balancer: embedded.Name,
 	}
 }

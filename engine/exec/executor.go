@@ -382,7 +382,7 @@ func (l *loop) settle(a attempt) {
 	s := l.steps[a.id]
 	o := engine.Outcome{
 		Operation: l.operation(a.id), Address: s.Address, Gen: s.Gen, Op: s.Op,
-		Object: a.result.Object, Unchanged: a.result.Unchanged, Unknown: a.result.Unknown,
+		Object: a.result.Object, Unchanged: a.result.Unchanged, Unknown: a.result.Unknown, Taken: a.result.Taken,
 		Attempts: l.tries[a.id], Started: l.begun[a.id], Ended: a.ended,
 	}
 	if a.err != nil {

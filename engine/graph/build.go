@@ -27,6 +27,7 @@ func Build(p engine.Plan) ([]engine.Step, error) {
 	b.frontendUpdates()
 	b.shrinking()
 	b.partings()
+	b.warming()
 	b.soften()
 	return b.sorted()
 }

@@ -43,6 +43,9 @@ func (c *computer) declare(d *engine.Decl, is evaluated) {
 	for _, ch := range is.changes {
 		c.add(ch)
 	}
+	if d.Address.Kind == engine.KindVM {
+		c.warm(d, is)
+	}
 }
 
 // instances decides about all instances of a block. It only reads what is planned
@@ -280,7 +283,7 @@ func (c *computer) refined(s subject, prior *engine.Object, p engine.Proposal) e
 // something that it stands on cannot be there twice either.
 func (c *computer) createFirst(ch engine.Change) bool {
 	switch ch.Address.Kind {
-	case engine.KindFrontend, engine.KindCluster, engine.KindScaling, engine.KindTask, engine.KindHost:
+	case engine.KindFrontend, engine.KindCluster, engine.KindScaling, engine.KindTask, engine.KindHost, engine.KindWarm:
 		return false
 	}
 	if ch.Prior.Lifecycle == engine.Tainted {
@@ -325,6 +328,9 @@ func (c *computer) whyDeleted(a engine.Address) string {
 	if a.Kind == engine.KindDelivery {
 		image, machine := a.Consignment()
 		return fmt.Sprintf("nothing on %s uses %s any more", machine, image)
+	}
+	if a.Kind == engine.KindWarm && len(c.members[a.Taker()]) > 0 {
+		return fmt.Sprintf("%s keeps fewer machines ready now", a.Taker())
 	}
 	if a.Kind != engine.KindBackend && len(c.members[a.Group()]) > 0 {
 		return fmt.Sprintf("%s has fewer instances now", a.Group())

@@ -90,10 +90,11 @@ type computer struct {
 	replace map[engine.Address]bool
 
 	placement place.Result
-	machine   map[engine.Address]engine.Placing   // by replica
-	members   map[engine.Address][]engine.Address // instances by group, in order
-	homes     map[engine.Address]engine.Address   // by image, the host that makes it
-	leaving   map[engine.Address]bool             // replicas that a run under way ends: they still take room
+	machine   map[engine.Address]engine.Placing      // by replica
+	members   map[engine.Address][]engine.Address    // instances by group, in order
+	homes     map[engine.Address]engine.Address      // by image, the host that makes it
+	warms     map[engine.Address]engine.MachineGroup // the groups that keep machines ready
+	leaving   map[engine.Address]bool                // replicas that a run under way ends: they still take room
 
 	changes []engine.Change
 	at      map[engine.Address]int // of changes
@@ -111,7 +112,12 @@ func newComputer(in Input) *computer {
 		replace: map[engine.Address]bool{}, machine: map[engine.Address]engine.Placing{},
 		members: map[engine.Address][]engine.Address{}, homes: map[engine.Address]engine.Address{},
 		at:     make(map[engine.Address]int, len(in.Recorded.Objects)),
-		values: map[engine.Address]cty.Value{},
+		values: map[engine.Address]cty.Value{}, warms: map[engine.Address]engine.MachineGroup{},
+	}
+	for _, m := range in.Desired.Machines {
+		if m.Warm > 0 {
+			c.warms[m.Address] = m
+		}
 	}
 	for _, o := range in.Recorded.Objects {
 		c.record(o)

@@ -146,9 +146,21 @@ func (c *computer) busy(a engine.Address) bool {
 	case engine.KindDelivery:
 		image, machine := a.Consignment()
 		return is(a) || is(image) || is(machine)
+	case engine.KindWarm:
+		return is(a) || c.becomes(a)
 	default:
 		return is(a)
 	}
+}
+
+// becomes reports whether a run under way makes another machine of a warm one.
+func (c *computer) becomes(warm engine.Address) bool {
+	for _, u := range c.in.Live.Under {
+		if u.From != nil && u.From.Address == warm {
+			return true
+		}
+	}
+	return false
 }
 
 // passes leaves a resource that a run under way changes as it is.

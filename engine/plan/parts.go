@@ -209,6 +209,9 @@ func (p Part) claim(c *engine.Change) {
 			p.Needs[n.Target] = true
 		}
 	}
+	if c.From != nil {
+		p.Needs[c.From.Address] = true
+	}
 	if c.Prior != nil && c.Action != engine.Create {
 		for _, n := range c.Prior.Needs {
 			if c.Address.Kind.StandsOn(n.Kind) && !p.Changes[n] {

@@ -8,7 +8,7 @@ import (
 )
 
 // narrow keeps of a plan only what concerns the targets: they, what they need,
-// the backends of replicas and the clusters of machines among them; of a plan to destroy, they and what
+// the backends of replicas, the clusters of machines and the warm machines of groups among them; of a plan to destroy, they and what
 // needs them. The rest becomes a no-op that says so.
 func narrow(p *engine.Plan, targets []engine.Address, destroy bool) {
 	keep := map[engine.Address]bool{}
@@ -18,7 +18,9 @@ func narrow(p *engine.Plan, targets []engine.Address, destroy bool) {
 	}
 	var queue []engine.Address
 	for _, c := range p.Changes {
-		if slices.ContainsFunc(targets, func(t engine.Address) bool { return covers(t, c.Address) }) {
+		if slices.ContainsFunc(targets, func(t engine.Address) bool {
+			return covers(t, c.Address) || c.Address.Kind == engine.KindWarm && covers(t, c.Address.Taker())
+		}) {
 			queue = append(queue, c.Address)
 		}
 	}
@@ -30,6 +32,11 @@ func narrow(p *engine.Plan, targets []engine.Address, destroy bool) {
 		}
 		keep[a] = true
 		queue = append(queue, links[a]...)
+	}
+	for i := range p.Changes {
+		if c := &p.Changes[i]; c.From != nil && !keep[c.Address] { // the warm one stays what it is
+			keep[c.From.Address], c.From = false, nil
+		}
 	}
 	for i := range p.Changes {
 		c := &p.Changes[i]

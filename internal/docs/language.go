@@ -95,6 +95,9 @@ func providerSections() string {
 				makes = append(makes, link(string(k)))
 			}
 		}
+		if slices.Contains(f.Kinds, engine.KindWarm) {
+			makes = append(makes, "[warm](scaling.md#machines-kept-ready) machines")
+		}
 		fmt.Fprintf(&b, "### provider %s\n\n%s\n\nMakes: %s.\n\n", name, f.Doc, strings.Join(makes, ", "))
 		if f.Config == nil {
 			b.WriteString("It has no settings.\n\n")
@@ -108,8 +111,8 @@ func providerSections() string {
 // Options are what spec.Load takes, as cmd/flowctl has them.
 func Options() spec.Options {
 	return spec.Options{
-		Providers: providers.Schemas(Factories), Runners: providers.Runners(Factories), DefaultProvider: "local",
-		Builtin: builtin.Name, Balancer: embedded.Name,
+		Providers: providers.Schemas(Factories), Runners: providers.Runners(Factories), Warmers: providers.Warmers(Factories),
+		DefaultProvider: "local", Builtin: builtin.Name, Balancer: embedded.Name,
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 // Config is the provider block of sim.
 type Config struct {
 	Latency  engine.Duration `flow:"latency" default:"0s" doc:"How long each call takes."`
+	Boot     engine.Duration `flow:"boot" default:"0s" doc:"How long a machine takes to start, besides. One that was kept warm has started."`
 	FailRate float64         `flow:"fail_rate" min:"0" max:"1" default:"0" doc:"The share of calls that fail in passing."`
 	Seed     int             `flow:"seed" default:"1" doc:"Which calls fail."`
 	RPS      float64         `flow:"rps" min:"0" default:"0" doc:"Requests per second that each frontend is said to get, for rules that are tried on it."`
@@ -26,7 +27,7 @@ type Config struct {
 }
 
 // Kinds are the kinds that sim makes: all, but for clusters, which nobody makes.
-var Kinds = append([]engine.Kind{engine.KindBackend, engine.KindDelivery},
+var Kinds = append([]engine.Kind{engine.KindBackend, engine.KindDelivery, engine.KindWarm},
 	slices.DeleteFunc(slices.Clone(engine.BlockKinds), func(k engine.Kind) bool { return k == engine.KindCluster })...)
 
 // Factory makes sim providers whose world lies in a log in their folder.
@@ -70,6 +71,7 @@ var (
 	_ providers.Watcher   = (*Sim)(nil)
 
 	_ providers.Introducer = (*Sim)(nil)
+	_ providers.Taker      = (*Sim)(nil)
 )
 
 // New returns a provider over w.
@@ -93,22 +95,26 @@ func (s *Sim) Close() error { return s.world.Close() }
 
 // call takes the time that a call takes, and fails as ordered.
 func (s *Sim) call(ctx context.Context, what string, a engine.Address) error {
-	if d := s.cfg.Latency.Std(); d > 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return fmt.Errorf("%s %s: %w", what, a, context.Cause(ctx))
-		}
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s %s: %w", what, a, context.Cause(ctx))
+	if err := wait(ctx, s.cfg.Latency); err != nil {
+		return fmt.Errorf("%s %s: %w", what, a, err)
 	}
 	if s.cfg.FailRate > 0 && s.draw() < s.cfg.FailRate {
 		return providers.Passing(fmt.Errorf("%s %s: the simulated service is away for a moment (fail_rate)", what, a))
 	}
 	return nil
+}
+
+// wait lets time pass, unless ctx ends before.
+func wait(ctx context.Context, d engine.Duration) error {
+	if d > 0 {
+		t := time.NewTimer(d.Std())
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	}
+	return context.Cause(ctx)
 }
 
 func (s *Sim) draw() float64 {
@@ -149,11 +155,33 @@ func (s *Sim) Apply(ctx context.Context, c providers.Call) (engine.Object, error
 		return o, err
 	}
 	o.Value = v
+	if k := c.Address.Kind; c.Prior == nil && (k == engine.KindVM || k == engine.KindWarm) {
+		if err := wait(ctx, s.cfg.Boot); err != nil {
+			return c.Object(cty.NilVal), fmt.Errorf("start %s: %w", c.Address, err)
+		}
+	}
 	share := 100
 	if c.Standby {
 		share = 0
 	}
 	if err := s.world.put(o, share); err != nil {
+		return c.Object(cty.NilVal), err
+	}
+	return o, nil
+}
+
+// Take implements providers.Taker.
+func (s *Sim) Take(ctx context.Context, c providers.Call, warm engine.Object) (engine.Object, error) {
+	o := c.Object(cty.NilVal)
+	if err := s.call(ctx, "take", warm.Address); err != nil {
+		return o, err
+	}
+	v, err := s.complete(o.Key(), c.Want)
+	if err != nil {
+		return o, err
+	}
+	o.Value = v
+	if err := s.world.take(warm.Key(), o); err != nil {
 		return c.Object(cty.NilVal), err
 	}
 	return o, nil

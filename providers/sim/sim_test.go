@@ -171,3 +171,39 @@ func TestUsageIsWhatTheConfigurationSays(t *testing.T) {
 		}
 	})
 }
+
+// A machine that was warm is one machine, also for whoever reads the world's log; and
+// taking it does not take the time of a start.
+func TestTakingAWarmMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		w, err := sim.OpenWorld(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := sim.New(w, sim.Config{Boot: engine.Duration(time.Minute)})
+		began := time.Now()
+		warm, err := p.Apply(t.Context(), providers.Call{Operation: "a", Address: engine.Addr(engine.KindWarm, "n").At(0), Gen: 1, Want: want(engine.KindWarm, engine.VM{CPUs: 1, Memory: engine.GiB})})
+		if err != nil || time.Since(began) != time.Minute {
+			t.Fatal(err, time.Since(began))
+		}
+		call := providers.Call{Operation: "b", Address: engine.Addr(engine.KindVM, "n").At(0), Gen: 1, Want: want(engine.KindVM, engine.VM{CPUs: 1, Memory: engine.GiB})}
+		for range 2 { // it may be called again
+			if _, err := p.Take(t.Context(), call, warm); err != nil || time.Since(began) != time.Minute {
+				t.Fatal(err, time.Since(began))
+			}
+		}
+		call.Operation, call.Address = "c", call.Address.Group().At(1)
+		if _, err := p.Take(t.Context(), call, warm); !errors.Is(err, providers.ErrNotFound) {
+			t.Errorf("one that is no more: %v", err)
+		}
+		p.Close()
+		if w, err = sim.OpenWorld(dir); err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		if all := w.Objects(); len(all) != 1 || all[0].Address != engine.Addr(engine.KindVM, "n").At(0) {
+			t.Errorf("the log tells of %v", all)
+		}
+	})
+}

@@ -18,7 +18,7 @@ func (w *World) shift(shares map[engine.Key]int) error {
 		if delete(w.shares, k); share != 100 {
 			w.shares[k] = share
 		}
-		if err := w.write(k); err != nil {
+		if err := w.write(k, nil); err != nil {
 			return err
 		}
 	}

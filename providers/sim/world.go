@@ -35,7 +35,7 @@ type World struct {
 
 // Event is one change of the world.
 type Event struct {
-	Op        string // "create", "update", "delete", "suspend", "resume", "restart", "introduce", a signal or a command
+	Op        string // "create", "take", "update", "delete", "suspend", "resume", "restart", "introduce", a signal or a command
 	Key       engine.Key
 	Operation string
 	Shares    map[engine.Key]int // as they are now, of backends that do not get requests like the others
@@ -55,6 +55,7 @@ type record struct {
 	Broken    string                      `json:"broken,omitempty"` // why it does not work
 	Share     *int                        `json:"share,omitempty"`  // of a backend that does not get requests like the others
 	Knows     map[string]providers.Roster `json:"knows,omitempty"`  // of a machine: its clusters
+	From      *engine.Key                 `json:"from,omitempty"`   // of a machine that was warm: what it was
 }
 
 // OpenWorld returns the world that a log in dir tells of, and goes on writing
@@ -149,6 +150,9 @@ func (t *told) read(line []byte) (err error) {
 // learn takes over what a line of a log says.
 func (w *World) learn(t told) {
 	k := engine.Key{Address: t.Address, Gen: t.Gen}
+	if t.From != nil {
+		w.forget(*t.From)
+	}
 	if t.Value == nil {
 		w.forget(k)
 		return
@@ -165,9 +169,9 @@ func (w *World) learn(t told) {
 	}
 }
 
-// write appends what became of k to the log. It is not synced: it is to outlive
-// the process, not the machine.
-func (w *World) write(k engine.Key) error {
+// write appends what became of k to the log, and what it was before, if that is
+// something else. It is not synced: it is to outlive the process, not the machine.
+func (w *World) write(k engine.Key, from *engine.Key) error {
 	if w.path == "" {
 		return nil
 	}
@@ -176,7 +180,7 @@ func (w *World) write(k engine.Key) error {
 			return err
 		}
 	}
-	rec := record{Address: k.Address, Gen: k.Gen, Broken: w.broken[k], Knows: w.knows[k]}
+	rec := record{Address: k.Address, Gen: k.Gen, Broken: w.broken[k], Knows: w.knows[k], From: from}
 	if share, ok := w.shares[k]; ok {
 		rec.Share = &share
 	}
@@ -263,6 +267,22 @@ func (w *World) put(o engine.Object, share int) error {
 	return w.changed(Event{Op: op, Key: o.Key(), Operation: o.Operation})
 }
 
+// take makes a thing of a warm one.
+func (w *World) take(warm engine.Key, o engine.Object) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if made, ok := w.things[o.Key()]; ok && made.Operation == o.Operation {
+		return nil
+	}
+	if _, ok := w.things[warm]; !ok || w.broken[warm] != "" {
+		return fmt.Errorf("take %s: %w", warm, providers.ErrNotFound)
+	}
+	w.forget(warm)
+	w.keep(o)
+	w.happened(warm, "taken")
+	return w.changedFrom(Event{Op: "take", Key: o.Key(), Operation: o.Operation}, &warm)
+}
+
 // order does something to a thing that stays what it is; why is why it does not
 // work then, "" if it does.
 func (w *World) order(op string, o engine.Object, why string) error {
@@ -319,11 +339,13 @@ func (w *World) remove(k engine.Key, operation string) error {
 	return w.changed(Event{Op: "delete", Key: k, Operation: operation})
 }
 
-func (w *World) changed(e Event) error {
+func (w *World) changed(e Event) error { return w.changedFrom(e, nil) }
+
+func (w *World) changedFrom(e Event, from *engine.Key) error {
 	w.calls = append(w.calls, e)
 	w.happened(e.Key, e.Op)
 	w.tell(e)
-	return w.write(e.Key)
+	return w.write(e.Key, from)
 }
 
 // tell shows a change to who watches.
@@ -383,7 +405,7 @@ func (w *World) Break(a engine.Address, why string) {
 		if k.Address == a {
 			w.broken[k] = why
 			w.happened(k, "broken")
-			w.write(k)
+			w.write(k, nil)
 		}
 	}
 }
@@ -408,7 +430,7 @@ func (w *World) drift(k engine.Key, o *engine.Object) {
 		w.keep(*o)
 		w.happened(k, "altered")
 	}
-	w.write(k)
+	w.write(k, nil)
 }
 
 // Close closes the log.

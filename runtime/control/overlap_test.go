@@ -91,7 +91,7 @@ func (b booting) count(n int) {
 }
 
 func (b booting) Apply(ctx context.Context, c providers.Call) (engine.Object, error) {
-	if c.Address.Kind == engine.KindVM {
+	if c.Address.Kind == engine.KindVM || c.Address.Kind == engine.KindWarm {
 		b.count(1)
 		defer b.count(-1)
 		select {

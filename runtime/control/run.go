@@ -180,13 +180,19 @@ func (c *Controller) settle(ctx context.Context, r *run, res result, now time.Ti
 			delete(c.late, a)
 		}
 	}
-	if c.eyes.again {
+	if c.eyes.again || r.takes() {
 		c.eyes.again, c.eyes.mend = false, true
 	}
 	if res.out.Run.ID != 0 {
 		c.attribute(ctx, r, res.out.Run.ID, now)
 	}
 	c.show(now)
+}
+
+// takes reports whether a run makes machines of warm ones: others are to be kept ready
+// then.
+func (r *run) takes() bool {
+	return slices.ContainsFunc(r.part.Plan.Changes, func(ch engine.Change) bool { return ch.From != nil && r.part.Changes[ch.Address] })
 }
 
 // postpone notes what failed: what the failed steps were about, or all that the
@@ -216,9 +222,14 @@ func (c *Controller) postpone(r *run, res result, now time.Time) {
 // that was made again is not again for a while, ever longer.
 func (c *Controller) repaired(r *run, now time.Time) {
 	for a := range r.part.Changes {
+		ch := r.part.Plan.Find(a)
+		if a.Kind == engine.KindWarm && ch.Action == engine.Create && ch.Why == "" {
+			delete(c.late, a) // another has become a machine: nothing had failed
+			continue
+		}
 		f := c.lateOf(keyOf(a))
 		f.repeated(r.digest, now)
-		if ch := r.part.Plan.Find(a); a.Kind == engine.KindVM && ch.Action != engine.Delete {
+		if a.Kind == engine.KindVM && ch.Action != engine.Delete {
 			if c.rebuilt[a] == nil || now.Sub(c.rebuilt[a].at) > 2*lastWait {
 				c.rebuilt[a] = &failures{}
 			}

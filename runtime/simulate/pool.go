@@ -29,6 +29,7 @@ type pool struct {
 	due       int       // in which step it is evaluated next
 	machines  []machine // by number
 	leaving   []int     // the steps at which those that leave are gone
+	warm      []int     // from which steps on those are ready that are kept warm
 	fleet     fleet.Fleet
 	stale     bool // fleet is of another moment
 	history   decide.History
@@ -158,7 +159,7 @@ func (r *run) follow(p *pool, i int, now time.Time) {
 	d, h := decide.Decide(p.rule, p.history, o, now)
 	switch {
 	case d.Act && d.To > d.From:
-		p.grow(d.To-d.From, i+steps(r.in.Model.MachineBoot))
+		p.grow(d.To-d.From, i, r.in.Model)
 	case d.Act:
 		if to := d.From - r.empty(p, d.From-d.To, i, now); to > d.To {
 			d, h = d.Only(h, to, fleet.OverBudget)
@@ -170,14 +171,26 @@ func (r *run) follow(p *pool, i int, now time.Time) {
 	}
 }
 
-func (p *pool) grow(n, ready int) {
+func (p *pool) grow(n, i int, m Model) {
 	have := p.numbers()
 	for _, number := range engine.Grow(have, n) {
 		if !slices.Contains(have, number) {
-			p.machines = append(p.machines, machine{number, ready})
+			p.machines = append(p.machines, machine{number, p.start(i, m)})
 		}
 	}
 	slices.SortFunc(p.machines, func(a, b machine) int { return a.n - b.n })
+}
+
+// start is from which step on a machine is ready that is to be made at step i: soon,
+// if there is a warm one, in place of which another starts then.
+func (p *pool) start(i int, m Model) int {
+	for j, ready := range p.warm {
+		if ready <= i {
+			p.warm[j] = i + steps(m.MachineTake) + steps(m.MachineBoot)
+			return i + steps(m.MachineTake)
+		}
+	}
+	return i + steps(m.MachineBoot)
 }
 
 // empty takes machines away, as many as the budgets allow, and returns how many went.
@@ -223,7 +236,7 @@ func (r *run) recordMachines(i int) {
 		p.series.Need = append(p.series.Need, need[p.group.Address])
 		p.series.Ready = append(p.series.Ready, p.readyAt(i))
 		p.series.Sized = append(p.series.Sized, len(p.machines))
-		p.series.Paid = append(p.series.Paid, len(p.machines)+len(p.leaving))
+		p.series.Paid = append(p.series.Paid, len(p.machines)+len(p.leaving)+len(p.warm))
 	}
 }
 

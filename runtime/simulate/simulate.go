@@ -38,6 +38,7 @@ type Model struct {
 	Boot         time.Duration // from a replica's order, on a machine that works, to ready
 	Drain        time.Duration // how long a replica takes to leave; 0 means as its function says
 	MachineBoot  time.Duration
+	MachineTake  time.Duration // from the order of a machine that a warm one becomes to ready
 	MachineDrain time.Duration
 	Start        time.Time // what the clock says at first, for schedules
 }
@@ -123,7 +124,7 @@ func newRun(in Input) *run {
 		}
 	}
 	for _, g := range in.Machines {
-		p := &pool{group: g}
+		p := &pool{group: g, warm: make([]int, g.Warm)}
 		if x, ok := byTarget[g.Address]; ok {
 			p.rule, p.ruled, p.stale, p.every = x, true, true, steps(x.Every)
 			p.history = watched(x, in.Model.Start)

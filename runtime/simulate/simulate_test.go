@@ -3,6 +3,7 @@ package simulate_test
 import (
 	"math"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -162,5 +163,25 @@ func BenchmarkWeek(b *testing.B) {
 	in.Length = 7 * 24 * time.Hour
 	for b.Loop() {
 		simulate.Run(in)
+	}
+}
+
+// Warm machines save the time of a start, and cost what they cost.
+func TestWarmMachines(t *testing.T) {
+	cold := simulate.Run(twoTier(step)).Groups
+	in := twoTier(step)
+	in.Machines[0].Warm, in.Model.MachineTake = 2, time.Second
+	warm := simulate.Run(in).Groups
+	if a, b := cold[0].Figures, warm[0].Figures; b.ReadyP95 > a.ReadyP95-30 || b.SLOViolation > a.SLOViolation/2 {
+		t.Errorf("without warm machines %+v\nwith %+v", a, b)
+	}
+	if a, b := cold[1].Figures, warm[1].Figures; b.UnitSeconds < a.UnitSeconds+2*20*60 {
+		t.Errorf("machines cost %g s, two more that are warm %g s", a.UnitSeconds, b.UnitSeconds)
+	}
+	in.Machines[0].Warm = 1 // of two that are needed one soon after the other
+	one := simulate.Run(in).Groups[1]
+	i := slices.Index(one.Series.Sized, 3)
+	if soon, later := one.Series.Ready[i+2], one.Series.Ready[i+46]; soon != 2 || later != 3 {
+		t.Errorf("%d machines are ready soon and %d after a start, want 2 and 3", soon, later)
 	}
 }

@@ -27,6 +27,7 @@ type Simulate struct {
 	Boot         time.Duration
 	Drain        time.Duration
 	MachineBoot  time.Duration
+	MachineTake  time.Duration
 	MachineDrain time.Duration
 	Start        string
 }
@@ -48,6 +49,7 @@ func (s *Simulate) Register(fs *pflag.FlagSet, shapes []string) {
 	fs.DurationVar(&s.Boot, "boot", 3*time.Second, "how long a replica takes to start")
 	fs.DurationVar(&s.Drain, "drain", 0, "how long a replica takes to leave (default what its function says)")
 	fs.DurationVar(&s.MachineBoot, "machine-boot", 45*time.Second, "how long a machine takes to start")
+	fs.DurationVar(&s.MachineTake, "machine-take", time.Second, "how long it takes to make a machine of a warm one")
 	fs.DurationVar(&s.MachineDrain, "machine-drain", 30*time.Second, "how long a machine takes to leave")
 	fs.StringVar(&s.Start, "start", "2026-01-05T00:00:00Z", "what the clock says at first, for schedules")
 }
@@ -126,7 +128,7 @@ func (s Simulate) Check() error {
 	case s.Capacity < 0 || s.Peak < 0:
 		return Usagef("-capacity and -peak must not be negative")
 	}
-	for name, d := range map[string]time.Duration{"service": s.Service, "boot": s.Boot, "drain": s.Drain, "machine-boot": s.MachineBoot, "machine-drain": s.MachineDrain} {
+	for name, d := range map[string]time.Duration{"service": s.Service, "boot": s.Boot, "drain": s.Drain, "machine-boot": s.MachineBoot, "machine-take": s.MachineTake, "machine-drain": s.MachineDrain} {
 		if d < 0 || d > 24*time.Hour {
 			return Usagef("-%s %v must not be negative, and a day at most", name, d)
 		}

@@ -58,7 +58,7 @@ func collect(p engine.Plan) []entry {
 // instances of a group is the same, but for their machines.
 func alike(a, b *engine.Change) bool {
 	return a.Address.Group() == b.Address.Group() && a.Address != a.Address.Group() && a.Action == b.Action && a.Why == b.Why &&
-		a.Hold == b.Hold && a.CreateFirst == b.CreateFirst && len(a.Leftovers) == len(b.Leftovers) &&
+		a.Hold == b.Hold && a.CreateFirst == b.CreateFirst && (a.From == nil) == (b.From == nil) && len(a.Leftovers) == len(b.Leftovers) &&
 		slices.Equal(a.Changed, b.Changed) && slices.Equal(a.ReplacePaths, b.ReplacePaths)
 }
 
@@ -131,6 +131,9 @@ func (e entry) write(b *strings.Builder, p engine.Plan, s Style) {
 	for _, line := range e.places(p) {
 		fmt.Fprintf(b, "  %s\n", s.dim("#   "+line))
 	}
+	if c.From != nil {
+		fmt.Fprintf(b, "  %s\n", s.dim("#   made of "+e.from()))
+	}
 	if c.Reload != nil {
 		fmt.Fprintf(b, "  %s\n", s.dim("#   "+reloadText(*c.Reload)))
 	}
@@ -146,6 +149,15 @@ func (e entry) write(b *strings.Builder, p engine.Plan, s Style) {
 		writeBody(b, c, s)
 	}
 	b.WriteByte('\n')
+}
+
+// from names the warm machines that those of an entry are made of.
+func (e entry) from() string {
+	var warm []engine.Change
+	for _, c := range e.all {
+		warm = append(warm, engine.Change{Address: c.From.Address})
+	}
+	return entry{&warm[0], warm}.names()
 }
 
 // reloadText says how a replica takes over its new files.

@@ -60,6 +60,7 @@ type JSONChange struct {
 	AfterUnknown []string        `json:"after_unknown,omitempty"` // attributes known after apply
 	Sensitive    []string        `json:"sensitive,omitempty"`     // attributes left out of before and after
 	Snapshot     string          `json:"snapshot,omitempty"`      // of an order about one: its name
+	From         string          `json:"from,omitempty"`          // the warm machine that it is made of
 	Leftovers    int             `json:"leftovers,omitempty"`
 }
 
@@ -166,6 +167,9 @@ func changeJSON(c engine.Change) JSONChange {
 		Address: c.Address.String(), Kind: string(c.Address.Kind), Action: c.Action.String(), CreateFirst: c.CreateFirst,
 		Phase: c.Phase.String(), Provider: c.Provider, Why: c.Why, Hold: c.Hold, Changed: c.Changed, Replace: c.ReplacePaths,
 		Before: json.RawMessage("null"), After: json.RawMessage("null"), Sensitive: c.Sensitive, Snapshot: c.Snapshot, Leftovers: len(c.Leftovers),
+	}
+	if c.From != nil {
+		j.From = c.From.Address.String()
 	}
 	if c.Reload != nil {
 		text := c.Reload.String()

@@ -208,7 +208,7 @@ func cells(r ResourceStatus, all []ResourceStatus, now time.Time, s Style) []str
 		row = append(row, r.Object.Attr("machine"), r.Object.Attr("address"))
 	case engine.KindFrontend:
 		row = append(row, r.Object.Attr("url"), backendsOf(r.Object.Address, all))
-	case engine.KindVM, engine.KindHost:
+	case engine.KindVM, engine.KindWarm, engine.KindHost:
 		row = append(row, sizeOf(r.Object), r.Object.Attr("address"))
 	case engine.KindScaling:
 		row = append(row, r.Object.Attr("target"), r.Object.Attr("mode"))
