@@ -77,7 +77,7 @@ live:
 	FLOWCTL_TEST_EVERY_POINT=1 hack/lab $(GO) test -count=1 -timeout 1h -run TestDocker ./cmd/flowctl
 	FLOWCTL_TEST_EVERY_POINT=1 $(GO) test -count=1 -timeout 1h -run Rollout ./runtime ./cmd/flowctl
 	FLOWCTL_TEST_EVERY_POINT=1 $(GO) test -count=1 -timeout 1h -run SimulatedAsLive ./runtime/control
-	$(MAKE) --no-print-directory with-libvirt
+	FLOWCTL_TEST_EVERY_POINT=1 $(MAKE) --no-print-directory with-libvirt
 
 # The race detector needs a C compiler; hack/setup installs one where it may.
 race:

@@ -270,7 +270,7 @@ func TestDestroyKilledAtEveryPoint(t *testing.T) {
 func TestOrdersKilledAtSomePoints(t *testing.T) {
 	for _, order := range [][]string{{"restart", "function.web"}, {"suspend", "vm.node"}, {"resume", "vm.node"}} {
 		t.Run(order[0], func(t *testing.T) {
-			somePoints(t, 8, func(t *testing.T, point int) bool {
+			somePoints(t, 16, 8, func(t *testing.T, point int) bool {
 				f := newFlow(t, fmt.Sprintf("crash-%s-%d", order[0], point), "1")
 				f.must("apply", "-auto-approve")
 				if order[0] == "resume" {

@@ -246,13 +246,13 @@ func TestDockerKilledAtEveryPoint(t *testing.T) {
 	keepLayers(t)
 	far := dockerlab.Start(t, "").Host
 	t.Run("apply", func(t *testing.T) {
-		somePoints(t, 24, func(t *testing.T, point int) bool {
+		somePoints(t, 16, 24, func(t *testing.T, point int) bool {
 			f := newDockerFlow(t, fmt.Sprintf("dock-apply-%d", point), "1", far)
 			return f.killedOnce(point, "apply", f.wholeDocker)
 		})
 	})
 	t.Run("update", func(t *testing.T) {
-		somePoints(t, 24, func(t *testing.T, point int) bool {
+		somePoints(t, 16, 24, func(t *testing.T, point int) bool {
 			f := newDockerFlow(t, fmt.Sprintf("dock-roll-%d", point), "1", far)
 			f.must("apply", "-auto-approve")
 			f.writeDocker("2", 1)
@@ -260,7 +260,7 @@ func TestDockerKilledAtEveryPoint(t *testing.T) {
 		})
 	})
 	t.Run("destroy", func(t *testing.T) {
-		somePoints(t, 24, func(t *testing.T, point int) bool {
+		somePoints(t, 16, 24, func(t *testing.T, point int) bool {
 			f := newDockerFlow(t, fmt.Sprintf("dock-destroy-%d", point), "1", far)
 			f.must("apply", "-auto-approve")
 			return f.killedOnce(point, "destroy", f.goneDocker)
@@ -268,10 +268,10 @@ func TestDockerKilledAtEveryPoint(t *testing.T) {
 	})
 }
 
-// somePoints kills a command at every n-th point, from a random one on, until it
+// somePoints kills a command at every stride-th point, from a random one on, until it
 // survives; at every point with FLOWCTL_TEST_EVERY_POINT. Two run at a time.
-func somePoints(t *testing.T, least int, once func(t *testing.T, point int) (killed bool)) {
-	stride, first := 16, 1
+func somePoints(t *testing.T, stride, least int, once func(t *testing.T, point int) (killed bool)) {
+	first := 1
 	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
 		stride = 1
 	} else {
@@ -290,7 +290,9 @@ func somePoints(t *testing.T, least int, once func(t *testing.T, point int) (kil
 			})
 		}
 	})
-	if n := slices.Max(last); n+2*stride < least && !t.Failed() {
+	n := slices.Max(last)
+	t.Logf("the last point was %d", n)
+	if n+2*stride < least && !t.Failed() {
 		t.Errorf("the last point was %d, there were %d once: has the test lost its seams?", n, least)
 	}
 }

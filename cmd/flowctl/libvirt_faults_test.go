@@ -255,37 +255,3 @@ func eventually(holds func() bool) error {
 	}
 	return nil
 }
-
-// An apply that is killed with -9 at a point of its journal, or while a machine is
-// made, is made up for by the next: with one machine, one disk and nothing else.
-// FLOWCTL_TEST_EVERY_POINT tries all points.
-func TestLibvirtKilledAndApplied(t *testing.T) {
-	machine := needMachines(t)
-	points := []int{2, 3, 5}
-	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
-		points = []int{1, 2, 3, 4, 5, 6, 7, 8}
-	}
-	for _, point := range points {
-		f := faultFlow{name: fmt.Sprintf("virt-again-%d", point), machine: machine}
-		c := f.write(t)
-		out := c.interrupted(point)
-		c.must("apply", "-auto-approve")
-		if plan := c.must("plan"); !strings.Contains(plan, "No changes") {
-			t.Errorf("point %d: a second plan is not empty:\n%s\n%s", point, plan, out)
-		}
-		var domains, disks []string
-		for _, name := range inLibvirt(c.name) {
-			switch {
-			case strings.Contains(name, " flowctl-"): // machines share it
-			case strings.HasSuffix(name, ".disk"):
-				disks = append(disks, name)
-			case strings.Contains(name, ".node-") && strings.Count(name, ".") < 3:
-				domains = append(domains, name)
-			}
-		}
-		if len(domains) != 1 || len(disks) != 1 {
-			t.Errorf("point %d: there are the domains %v with the disks %v\n%s", point, domains, disks, out)
-		}
-		c.emptied()
-	}
-}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -96,61 +95,4 @@ func inLibvirt(flow string) []string {
 	}
 	slices.Sort(all)
 	return all
-}
-
-// libvirtFlow is two machines on a network. They need not come up for what is
-// asked of them: one that nobody waits for is removed as well as any.
-const libvirtFlow = `
-flow "%s" {
-  provider = "libvirt"
-}
-
-provider "libvirt" {
-  image  = "%[2]s/disk.qcow2"
-  kernel = "%[2]s/kernel"
-  initrd = "%[2]s/initrd"
-  accel  = "tcg"
-}
-
-network "lan" {}
-
-vm "node" {
-  count   = 2
-  cpus    = 1
-  memory  = "256MiB"
-  network = network.lan
-}
-`
-
-// An apply that is killed with -9, at any point of its journal or in the middle of
-// a call, leaves nothing that destroy does not find.
-func TestLibvirtKilledAndDestroyed(t *testing.T) {
-	machine := needMachines(t)
-	for point := 1; point <= 6; point++ {
-		f := flowctl{t: t, dir: t.TempDir(), name: fmt.Sprintf("virt-point-%d", point)}
-		t.Cleanup(func() { killLeftovers(t, f.dir) })
-		text := fmt.Sprintf(libvirtFlow, f.name, machine)
-		if err := os.WriteFile(filepath.Join(f.dir, "flow.hcl"), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		out := f.interrupted(point)
-		f.must("destroy", "-auto-approve")
-		if left := inLibvirt(f.name); len(left) > 0 {
-			t.Errorf("point %d: destroy leaves %v\n%s", point, left, out)
-		}
-	}
-}
-
-// interrupted kills an apply: at a point of its journal, or, for odd ones, at some
-// moment while machines are made.
-func (f flowctl) interrupted(point int) string {
-	if point%2 == 0 {
-		out, _, _ := f.run(point/2, "apply", "-auto-approve")
-		return out
-	}
-	after := 0.2 + rand.Float64()*2
-	cmd := osexec.Command("timeout", "-s", "KILL", fmt.Sprintf("%.2f", after), filepath.Join(plainDir, "flowctl"), "apply", "-auto-approve", "flow.hcl")
-	cmd.Dir = f.dir
-	out, _ := cmd.CombinedOutput()
-	return fmt.Sprintf("killed after %.2f s\n%s", after, out)
 }
