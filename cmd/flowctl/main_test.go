@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -37,8 +38,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	// testscript runs this binary again under the name flowctl.
-	if filepath.Base(os.Args[0]) != "flowctl" {
+	// testscript runs this binary again under these names.
+	programs := map[string]func(){
+		"flowctl":       func() { os.Exit(testApp().run(os.Args[1:])) },
+		"metric-source": func() { serveFile(os.Args[1], os.Args[2]) },
+	}
+	if programs[filepath.Base(os.Args[0])] == nil {
 		dir, err := os.MkdirTemp("", "flowctl-test-")
 		if err != nil {
 			panic(err)
@@ -51,7 +56,14 @@ func TestMain(m *testing.M) {
 		// races of others to be reported; here that adds up to minutes.
 		os.Setenv("GORACE", "atexit_sleep_ms=10 "+os.Getenv("GORACE"))
 	}
-	testscript.Main(cleaning{m}, map[string]func(){"flowctl": func() { os.Exit(testApp().run(os.Args[1:])) }})
+	testscript.Main(cleaning{m}, programs)
+}
+
+// serveFile answers every request with what is in a file, until it is killed.
+func serveFile(addr, name string) {
+	err := http.ListenAndServe(addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, name) }))
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
 }
 
 // goTool makes programs that need nothing else: the demo is also put into images
