@@ -87,6 +87,9 @@ func (s *Store) commit(group []*request) {
 // transact writes requests in one transaction, whole or not at all.
 func (s *Store) transact(group []*request) error {
 	ctx := context.WithoutCancel(group[0].ctx)
+	if err := s.stmts.prepare(ctx, s.write); err != nil {
+		return s.wrap("write the state", err)
+	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return s.wrap("write the state", err)
@@ -287,45 +290,4 @@ func (s *Store) Conclude(ctx context.Context, l *Lease, c Concluded) error {
 		_, err := t.tx.ExecContext(ctx, "INSERT OR REPLACE INTO meta VALUES ('spec', ?), ('bundle', ?), ('held', '')", c.Spec, string(c.Bundle))
 		return err
 	})
-}
-
-// statements are the prepared ones of the hot path.
-type statements struct {
-	intend, settle, attempt, never, put, drop, bump, epoch, sample *sql.Stmt
-}
-
-func (st *statements) prepare(ctx context.Context, db *sql.DB) error {
-	for _, p := range []struct {
-		stmt **sql.Stmt
-		text string
-	}{
-		{&st.intend, `INSERT INTO operation (run, step, operation, op, address, gen, phase, provider, needs, planned, state, attempts, intended, unchanged, err, open)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, '', 1)`},
-		{&st.settle, `UPDATE operation SET state = ?, attempts = ?, started = ?, ended = ?, unchanged = ?, err = ?, open = ? WHERE operation = ? AND open = 1`},
-		{&st.attempt, `INSERT OR REPLACE INTO attempt VALUES (?, ?, ?, ?, ?, ?)`},
-		{&st.never, `INSERT OR REPLACE INTO operation (run, step, operation, op, address, gen, phase, provider, needs, planned, state, attempts, unchanged, err, open)
-			VALUES (?, ?, '', ?, ?, ?, ?, ?, '', '', ?, 0, 0, '', 0)`},
-		{&st.put, `INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1 + (SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'serial'), ?)`},
-		{&st.drop, `DELETE FROM object WHERE address = ? AND gen = ?`},
-		{&st.bump, `UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'serial'`},
-		{&st.epoch, `SELECT epoch, holder FROM lock WHERE name = ?`},
-		{&st.sample, `INSERT INTO sample VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count,
-			least = min(least, excluded.least), most = max(most, excluded.most), total = total + excluded.total, last = excluded.last, units = excluded.units`},
-	} {
-		var err error
-		if *p.stmt, err = db.PrepareContext(ctx, p.text); err != nil {
-			return fmt.Errorf("prepare the state: %w", err)
-		}
-	}
-	return nil
-}
-
-func (st *statements) close() error {
-	var errs []error
-	for _, s := range []*sql.Stmt{st.intend, st.settle, st.attempt, st.never, st.put, st.drop, st.bump, st.epoch, st.sample} {
-		if s != nil {
-			errs = append(errs, s.Close())
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -31,16 +31,16 @@ type Deliberated struct {
 func (s *Store) Deliberate(ctx context.Context, l *Lease, d Deliberated) error {
 	return s.submit(ctx, l, func(ctx context.Context, t *transaction) error {
 		for _, one := range d.Decisions {
-			if _, err := t.tx.ExecContext(ctx, "INSERT OR REPLACE INTO decision VALUES (?, ?, ?, ?)", one.Rule, micros(one.At), one.Run, string(one.Body)); err != nil {
+			if _, err := t.exec(ctx, t.stmts.decide, one.Rule, micros(one.At), one.Run, string(one.Body)); err != nil {
 				return err
 			}
 		}
 		for rule, body := range d.Memory {
-			if _, err := t.tx.ExecContext(ctx, "INSERT OR REPLACE INTO memory VALUES (?, ?)", rule, string(body)); err != nil {
+			if _, err := t.exec(ctx, t.stmts.remember, rule, string(body)); err != nil {
 				return err
 			}
 		}
-		_, err := t.tx.ExecContext(ctx, "DELETE FROM decision WHERE at < ? AND at < (SELECT max(at) FROM decision newest WHERE newest.rule = decision.rule)", micros(d.Forget))
+		_, err := t.exec(ctx, t.stmts.forget, micros(d.Forget))
 		return err
 	})
 }
@@ -98,8 +98,8 @@ type Version struct {
 
 // Version returns the state's version.
 func (s *Store) Version(ctx context.Context) (v Version, err error) {
-	err = s.read.QueryRowContext(ctx, `SELECT CAST(value AS INTEGER), coalesce((SELECT value FROM meta WHERE key = 'spec'), ''),
-		coalesce((SELECT value FROM meta WHERE key = 'held'), '') FROM meta WHERE key = 'serial'`).Scan(&v.Serial, &v.Spec, &v.Held)
+	err = s.askOne(ctx, `SELECT CAST(value AS INTEGER), coalesce((SELECT value FROM meta WHERE key = 'spec'), ''),
+		coalesce((SELECT value FROM meta WHERE key = 'held'), '') FROM meta WHERE key = 'serial'`, nil, &v.Serial, &v.Spec, &v.Held)
 	return v, s.wrapNil("read the state", err)
 }
 

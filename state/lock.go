@@ -138,7 +138,7 @@ func (l *Lease) Release(ctx context.Context) error {
 // Holder returns who holds a lock, or nil.
 func (s *Store) Holder(ctx context.Context, name string) (*Holder, error) {
 	var text string
-	err := s.read.QueryRowContext(ctx, "SELECT holder FROM lock WHERE name = ?", name).Scan(&text)
+	err := s.askOne(ctx, "SELECT holder FROM lock WHERE name = ?", []any{name}, &text)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && text == "" {
 		return nil, nil
 	}

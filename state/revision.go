@@ -2,7 +2,6 @@ package state
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/flowctl/flowctl/engine"
@@ -29,8 +28,8 @@ func (s *Store) Revise(ctx context.Context, l *Lease, all []engine.Revision) err
 	})
 }
 
-func readRevisions(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
-	rows, err := tx.QueryContext(ctx, "SELECT function, number, digest, value, sensitive, since, run, verdict, why, current FROM revision ORDER BY function, number")
+func readRevisions(ask query, snap *engine.Snapshot) error {
+	rows, err := ask(revisionQuery)
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func (s *Store) Sample(ctx context.Context, l *Lease, readings []Reading, now ti
 			}
 		}
 		for _, tier := range tiers {
-			if _, err := t.tx.ExecContext(ctx, "DELETE FROM sample WHERE step = ? AND at < ?", int64(tier.step/time.Second), tier.begin(now, len(ids)).Unix()); err != nil {
+			if _, err := t.exec(ctx, t.stmts.expire, int64(tier.step/time.Second), tier.begin(now, len(ids)).Unix()); err != nil {
 				return err
 			}
 		}

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -29,8 +28,20 @@ type storedSetting struct {
 	Name, Value, Type string
 }
 
-func readMeta(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
-	rows, err := tx.QueryContext(ctx, "SELECT key, value FROM meta")
+// What a snapshot is read with.
+const (
+	metaQuery     = "SELECT key, value FROM meta"
+	objectQuery   = "SELECT address, gen, provider, value, sensitive, private, needs, operation, lifecycle, kept FROM object"
+	outputQuery   = "SELECT name, value, type, sensitive, description FROM output"
+	openQuery     = "SELECT operation, run, step, address, gen, op, provider, needs, planned, intended FROM operation WHERE open = 1 ORDER BY run, step"
+	revisionQuery = "SELECT function, number, digest, value, sensitive, since, run, verdict, why, current FROM revision ORDER BY function, number"
+)
+
+// query asks one of these.
+type query func(text string) (*sql.Rows, error)
+
+func readMeta(ask query, snap *engine.Snapshot) error {
+	rows, err := ask(metaQuery)
 	if err != nil {
 		return err
 	}
@@ -96,8 +107,8 @@ func decodeSettings(text string) ([]engine.Setting, error) {
 // decoding.
 type storedObject struct{ address, value, sensitive, needs string }
 
-func readObjects(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
-	rows, err := tx.QueryContext(ctx, "SELECT address, gen, provider, value, sensitive, private, needs, operation, lifecycle, kept FROM object")
+func readObjects(ask query, snap *engine.Snapshot) error {
+	rows, err := ask(objectQuery)
 	if err != nil {
 		return err
 	}
@@ -155,8 +166,8 @@ func (s storedObject) into(o *engine.Object) (err error) {
 	return nil
 }
 
-func readOutputs(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
-	rows, err := tx.QueryContext(ctx, "SELECT name, value, type, sensitive, description FROM output")
+func readOutputs(ask query, snap *engine.Snapshot) error {
+	rows, err := ask(outputQuery)
 	if err != nil {
 		return err
 	}
@@ -176,8 +187,8 @@ func readOutputs(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
 }
 
 // readOpen reads the operations whose outcome is unknown.
-func readOpen(ctx context.Context, tx *sql.Tx, snap *engine.Snapshot) error {
-	rows, err := tx.QueryContext(ctx, "SELECT operation, run, step, address, gen, op, provider, needs, planned, intended FROM operation WHERE open = 1 ORDER BY run, step")
+func readOpen(ask query, snap *engine.Snapshot) error {
+	rows, err := ask(openQuery)
 	if err != nil {
 		return err
 	}

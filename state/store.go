@@ -32,6 +32,7 @@ type Store struct {
 	done   chan struct{} // closed when it has ended
 	once   sync.Once
 	stmts  statements
+	asked  asked
 	ahead  atomic.Pointer[chan early]
 }
 
@@ -145,10 +146,7 @@ func (s *Store) prepare(ctx context.Context, create bool) error {
 			return s.wrap("make the state", err)
 		}
 	}
-	if err := s.settle(ctx); err != nil {
-		return s.wrap("read the state", err)
-	}
-	return s.stmts.prepare(ctx, s.write)
+	return s.wrapNil("read the state", s.settle(ctx))
 }
 
 // Origin is where a state was made: providers mark with it what is the flow's. It
@@ -186,7 +184,7 @@ func (s *Store) settle(ctx context.Context) error {
 // Close waits for writes under way and closes the file.
 func (s *Store) Close() error {
 	s.once.Do(func() { close(s.quit); <-s.done })
-	return errors.Join(s.stmts.close(), s.read.Close(), s.write.Close())
+	return errors.Join(s.stmts.close(), s.asked.close(), s.read.Close(), s.write.Close())
 }
 
 // Path returns the file's path.
@@ -225,14 +223,26 @@ func (s *Store) Snapshot(ctx context.Context) (engine.Snapshot, error) {
 }
 
 func (s *Store) snapshot(ctx context.Context) (engine.Snapshot, error) {
+	for _, text := range []string{metaQuery, objectQuery, outputQuery, openQuery, revisionQuery} {
+		if _, err := s.asked.stmt(ctx, s.read, text); err != nil { // here, since tx takes a connection
+			return engine.Snapshot{}, s.wrap("read the state", err)
+		}
+	}
 	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return engine.Snapshot{}, s.wrap("read the state", err)
 	}
 	defer tx.Rollback()
 	snap := engine.Snapshot{Outputs: map[string]engine.OutputValue{}}
-	for _, read := range []func(context.Context, *sql.Tx, *engine.Snapshot) error{readMeta, readObjects, readOutputs, readOpen, readRevisions} {
-		if err := read(ctx, tx, &snap); err != nil {
+	ask := func(text string) (*sql.Rows, error) {
+		stmt, err := s.asked.stmt(ctx, s.read, text)
+		if err != nil {
+			return nil, err
+		}
+		return tx.StmtContext(ctx, stmt).QueryContext(ctx)
+	}
+	for _, read := range []func(query, *engine.Snapshot) error{readMeta, readObjects, readOutputs, readOpen, readRevisions} {
+		if err := read(ask, &snap); err != nil {
 			return engine.Snapshot{}, s.wrap("read the state", err)
 		}
 	}
