@@ -75,7 +75,7 @@ live:
 	hack/energy || test $$? = 75
 	FLOWCTL_TEST_EVERY_POINT=1 hack/lab $(GO) test -count=1 -timeout 1h ./providers/docker
 	FLOWCTL_TEST_EVERY_POINT=1 hack/lab $(GO) test -count=1 -timeout 1h -run TestDocker ./cmd/flowctl
-	FLOWCTL_TEST_EVERY_POINT=1 $(GO) test -count=1 -timeout 1h -run Rollout ./runtime ./cmd/flowctl
+	FLOWCTL_TEST_EVERY_POINT=1 $(GO) test -count=1 -timeout 1h -run 'Rollout|KilledAt|Convergence' ./runtime ./cmd/flowctl
 	FLOWCTL_TEST_EVERY_POINT=1 $(GO) test -count=1 -timeout 1h -run SimulatedAsLive ./runtime/control
 	FLOWCTL_TEST_EVERY_POINT=1 $(MAKE) --no-print-directory with-libvirt
 

@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -36,7 +38,8 @@ type lab struct {
 	wrap   func(providers.Provider) providers.Provider
 	events []engine.Event
 
-	parallelism int // 4, if not set
+	parallelism int    // 4, if not set
+	specs       string // the folder of its spec
 }
 
 func newLab(t testing.TB) *lab {
@@ -45,7 +48,7 @@ func newLab(t testing.TB) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	l := &lab{t: t, world: sim.NewWorld(), store: store}
+	l := &lab{t: t, world: sim.NewWorld(), store: store, specs: t.TempDir()}
 	l.flow = &runtime.Flow{
 		Store: store, Log: slog.New(slog.DiscardHandler), Now: time.Now, Rand: rand.New(rand.NewPCG(1, 1)),
 		Journal: func(lease *state.Lease) exec.Journal { return store.Journal(lease) }, Providers: l,
@@ -57,7 +60,7 @@ func newLab(t testing.TB) *lab {
 // Get implements tasks.Source: everything but tasks and rules is simulated.
 func (l *lab) Get(_ context.Context, name string) (providers.Provider, error) {
 	if name == builtin.Name {
-		return builtin.New(providers.Settings{SpecDir: l.t.TempDir()}), nil
+		return builtin.New(providers.Settings{SpecDir: l.specs}), nil
 	}
 	var p providers.Provider = sim.New(l.world, sim.Config{})
 	if l.wrap != nil {
@@ -620,6 +623,12 @@ var storeFaults = []state.Fault{
 	{Err: errors.New("write the state: database or disk is full")},
 	{Err: state.ErrFenced},
 	{Err: errors.New("write the state: it took effect, but nobody heard of it"), After: true},
+}
+
+func init() {
+	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") == "" {
+		flag.Set("rapid.checks", "40") // of 100; -rapid.checks says otherwise
+	}
 }
 
 // Any sequence of specs, with faults and deaths in between, ends in the world

@@ -126,7 +126,7 @@ func TestDockerRestartedDuringApply(t *testing.T) {
 	f.must("apply", "-auto-approve")
 	const changes = 9 // of web and beside, and their old ones
 	points := []int{1 + rand.IntN(changes-1)}
-	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
+	if everyPoint() {
 		points = nil
 		for n := 1; n < changes; n++ {
 			points = append(points, n)

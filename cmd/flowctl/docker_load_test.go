@@ -57,7 +57,7 @@ output "url" { value = frontend.www.url }
 // requests were answered, on kept connections and on new ones: none fails.
 func TestDockerRolloutsUnderLoad(t *testing.T) {
 	needEngine(t)
-	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") == "" {
+	if !everyPoint() {
 		t.Skip("takes minutes: make live runs it, and testdata/docker/rollout.txtar is a short form of it")
 	}
 	f := flowctl{t: t, dir: t.TempDir(), name: "dock-load"}

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -266,35 +265,6 @@ func TestDockerKilledAtEveryPoint(t *testing.T) {
 			return f.killedOnce(point, "destroy", f.goneDocker)
 		})
 	})
-}
-
-// somePoints kills a command at every stride-th point, from a random one on, until it
-// survives; at every point with FLOWCTL_TEST_EVERY_POINT. Two run at a time.
-func somePoints(t *testing.T, stride, least int, once func(t *testing.T, point int) (killed bool)) {
-	first := 1
-	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
-		stride = 1
-	} else {
-		first += rand.IntN(stride)
-		t.Logf("points from %d on, every %d", first, stride)
-	}
-	const parts = 2
-	last := make([]int, parts)
-	t.Run("points", func(t *testing.T) {
-		for part := range parts {
-			t.Run(fmt.Sprint(part), func(t *testing.T) {
-				t.Parallel()
-				for point := first + part*stride; once(t, point) && !t.Failed(); point += parts * stride {
-					last[part] = point
-				}
-			})
-		}
-	})
-	n := slices.Max(last)
-	t.Logf("the last point was %d", n)
-	if n+2*stride < least && !t.Failed() {
-		t.Errorf("the last point was %d, there were %d once: has the test lost its seams?", n, least)
-	}
 }
 
 // keepLayers builds the demo's image under a name of its own, so that engines find

@@ -170,7 +170,7 @@ func (g guests) killedAfter(d time.Duration, args ...string) (out string) {
 func TestLibvirtKilledAtEveryPoint(t *testing.T) {
 	needMachines(t)
 	const machines, stride = 2, 6
-	every := os.Getenv("FLOWCTL_TEST_EVERY_POINT") != ""
+	every := everyPoint()
 
 	// One that stands still keeps the golden machine for all: it stays as long as a
 	// machine stands on it.
@@ -291,7 +291,7 @@ func TestLibvirtRestoreKilledAtEveryPoint(t *testing.T) {
 		return killed
 	}
 	stride, first := 3, 1+rand.IntN(3)
-	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
+	if everyPoint() {
 		stride, first = 1, 1
 	}
 	last := 0

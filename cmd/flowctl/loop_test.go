@@ -184,6 +184,7 @@ func (f looping) kill9(folder ...string) int {
 // elsewhere; no request fails but those that the dead replicas had, and of these
 // only what cannot be sent again.
 func TestAMachineKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	f := newLooping(t, "killed", 6, 3)
 	f.settled(6)
 	www := f.must("output", "-raw", "www")

@@ -84,7 +84,7 @@ func newRollout(t *testing.T, policy string) flowctl {
 // strategy: no request fails, neither on kept connections nor on new ones.
 func TestRolloutsUnderLoad(t *testing.T) {
 	least := 2000
-	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
+	if everyPoint() {
 		least = 50_000
 	}
 	for policy := range policies {
@@ -144,12 +144,12 @@ func TestACanaryThatFailsRequestsGoesBack(t *testing.T) {
 // no duplicate. Every so many points are tried, at each with FLOWCTL_TEST_EVERY_POINT.
 func TestRolloutKilledAtPoints(t *testing.T) {
 	every := 37
-	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
+	if everyPoint() {
 		every = 1
 	}
 	for policy := range policies {
 		if policy == "rolling" {
-			continue // see TestRollingUpdateKilledAtEveryPoint
+			continue // see TestRollingUpdateKilledAtPoints
 		}
 		for _, env := range []string{`BANNER = "2"`, `BANNER = "2", SLOW_START = "1h"`} {
 			sick := strings.Contains(env, "SLOW")

@@ -106,6 +106,7 @@ func tried(t *testing.T, name, spec string, vars ...string) trial.Flow {
 // Replicas and the machines under them follow a spike and go back, and no request
 // fails: what make demo-scale shows.
 func TestSizesFollowASpike(t *testing.T) {
+	t.Parallel()
 	f, url := spiked(t, "spike", spikeFlow)
 	c := load.Preset(load.Spike)
 	c.Request.URL, c.Request.Timeout, c.MaxInFlight = url+"/fib/5", time.Minute, 5000

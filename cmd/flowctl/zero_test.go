@@ -72,6 +72,7 @@ output "url" {
 // A function that rests is woken by the first requests, which wait until it
 // answers, and rests again when nobody asks any more.
 func TestFunctionsRestAndAreWoken(t *testing.T) {
+	t.Parallel()
 	f, url := spiked(t, "rest", restFlow)
 	resting := func() {
 		t.Helper()

@@ -74,6 +74,7 @@ type lab struct {
 	store *state.Store
 	wrap  func(providers.Provider) providers.Provider
 	beat  time.Duration // of the controller; 0 means a second
+	specs string        // the folder of the spec
 
 	mu   sync.Mutex
 	load float64                    // cores that are asked of all replicas together; below 0: nobody can say
@@ -87,7 +88,7 @@ func newLab(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	return &lab{t: t, world: sim.NewWorld(), store: store}
+	return &lab{t: t, world: sim.NewWorld(), store: store, specs: t.TempDir()}
 }
 
 // metered is a simulated provider whose replicas share the load.
@@ -139,7 +140,7 @@ func (m metered) Usage(_ context.Context, objects []engine.Object) ([]providers.
 // Get implements tasks.Source.
 func (l *lab) Get(_ context.Context, name string) (providers.Provider, error) {
 	if name == builtin.Name {
-		return builtin.New(providers.Settings{SpecDir: l.t.TempDir()}), nil
+		return builtin.New(providers.Settings{SpecDir: l.specs}), nil
 	}
 	var p providers.Provider = metered{sim.New(l.world, sim.Config{Latency: engine.Duration(20 * time.Millisecond)}), l}
 	if l.wrap != nil {
