@@ -72,11 +72,11 @@ type lab struct {
 	t     *testing.T
 	world *sim.World
 	store *state.Store
-	wrap  func(providers.Provider) providers.Provider
 	beat  time.Duration // of the controller; 0 means a second
 	specs string        // the folder of the spec
 
 	mu   sync.Mutex
+	wrap func(providers.Provider) providers.Provider
 	load float64                    // cores that are asked of all replicas together; below 0: nobody can say
 	each map[engine.Address]float64 // the same of functions that have a load of their own
 	mute engine.Address             // a machine of which nothing is measured; zero for none
@@ -143,8 +143,11 @@ func (l *lab) Get(_ context.Context, name string) (providers.Provider, error) {
 		return builtin.New(providers.Settings{SpecDir: l.specs}), nil
 	}
 	var p providers.Provider = metered{sim.New(l.world, sim.Config{Latency: engine.Duration(20 * time.Millisecond)}), l}
-	if l.wrap != nil {
-		p = l.wrap(p)
+	l.mu.Lock()
+	wrap := l.wrap
+	l.mu.Unlock()
+	if wrap != nil {
+		p = wrap(p)
 	}
 	return p, nil
 }
@@ -231,6 +234,13 @@ func (l *lab) ask(load float64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.load = load
+}
+
+// wrapIn has all providers decorated from now on.
+func (l *lab) wrapIn(wrap func(providers.Provider) providers.Provider) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wrap = wrap
 }
 
 // askOf is ask, of one function.
@@ -472,7 +482,7 @@ func TestFailuresAreSpacedOut(t *testing.T) {
 		l.ask(0.4)
 		l.apply(fmt.Sprintf(twoTier, 20))
 		calls := 0
-		l.wrap = func(p providers.Provider) providers.Provider { return failing{p, &calls} }
+		l.wrapIn(func(p providers.Provider) providers.Provider { return failing{p, &calls} })
 		c, stop := l.serve()
 		defer stop()
 		l.ask(0.9)

@@ -33,7 +33,7 @@ func (s slow) Usage(ctx context.Context, objects []engine.Object) ([]providers.U
 func TestRulesAreEvaluatedWhenSomethingWasMeasured(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
-		l.wrap = func(p providers.Provider) providers.Provider { return slow{p} }
+		l.wrapIn(func(p providers.Provider) providers.Provider { return slow{p} })
 		l.apply(fmt.Sprintf(twoTier, 9))
 		_, stop := l.serve()
 		defer stop()

@@ -35,7 +35,7 @@ func TestDriftIsRepaired(t *testing.T) {
 				limit := 5 * time.Second
 				if !tells {
 					limit = time.Minute + 5*time.Second
-					l.wrap = func(p providers.Provider) providers.Provider { return silent{p} }
+					l.wrapIn(func(p providers.Provider) providers.Provider { return silent{p} })
 				}
 				_, stop := l.serve()
 				defer stop()
@@ -75,7 +75,7 @@ func TestAMachineThatFails(t *testing.T) {
 		after(5 * time.Minute)
 		l.expect("under load", 4, 2)
 		slow := newBooting(3 * time.Minute)
-		l.wrap = slow.wrap
+		l.wrapIn(slow.wrap)
 		if len(l.on(node.At(0))) == 0 {
 			t.Fatal("nothing is on the machine")
 		}
@@ -83,7 +83,7 @@ func TestAMachineThatFails(t *testing.T) {
 		l.world.Vanish(node.At(0))
 		after(10 * time.Second)
 		l.expect("while the machine boots", 4, 1)
-		if *slow.now != 1 {
+		if slow.booting() != 1 {
 			t.Error("the machine is not being made again")
 		}
 		after(4 * time.Minute)
@@ -113,7 +113,7 @@ func TestAMachineThatFailsOfManyThatAreFull(t *testing.T) {
 		after(5 * time.Minute)
 		l.expect("under load", 8, 2)
 		slow := newBooting(3 * time.Minute)
-		l.wrap = slow.wrap
+		l.wrapIn(slow.wrap)
 		l.world.Vanish(node.At(0))
 		after(10 * time.Second)
 		l.expect("while the machine boots", 4, 1)
@@ -206,7 +206,7 @@ func TestMachinesAreEmptied(t *testing.T) {
 			t.Fatalf("%d replicas are on the last machine, want 1", n)
 		}
 		slow := ending{now: &atomic.Int32{}, most: &atomic.Int32{}}
-		l.wrap = func(p providers.Provider) providers.Provider { return ending{p, slow.now, slow.most} }
+		l.wrapIn(func(p providers.Provider) providers.Provider { return ending{p, slow.now, slow.most} })
 		l.apply(text)
 		least := 4
 		for range 20 * 60 {

@@ -90,6 +90,13 @@ func (b booting) count(n int) {
 	*b.most = max(*b.most, *b.now)
 }
 
+// booting is how many machines boot.
+func (b booting) booting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return *b.now
+}
+
 func (b booting) Apply(ctx context.Context, c providers.Call) (engine.Object, error) {
 	if c.Address.Kind == engine.KindVM || c.Address.Kind == engine.KindWarm {
 		b.count(1)
@@ -112,7 +119,7 @@ func TestASlowBootDelaysNobody(t *testing.T) {
 		l.askOf(api, 0.4)
 		l.apply(twoSites)
 		slow := newBooting(5 * time.Minute)
-		l.wrap = slow.wrap
+		l.wrapIn(slow.wrap)
 		c, stop := l.serve()
 		defer stop()
 		after(5 * time.Minute)
@@ -120,8 +127,8 @@ func TestASlowBootDelaysNobody(t *testing.T) {
 		l.askOf(web, 2.5) // ten replicas, on three machines
 		after(time.Minute)
 		l.expect("while the machines boot", 4, 1)
-		if *slow.now != 2 {
-			t.Errorf("%d machines boot at once, want 2", *slow.now)
+		if slow.booting() != 2 {
+			t.Errorf("%d machines boot at once, want 2", slow.booting())
 		}
 		if why := c.Status().Waits[web]; why == "" {
 			t.Error("the status does not say what the order waits for")
@@ -148,13 +155,13 @@ func TestACommandGetsTheLockBetweenRuns(t *testing.T) {
 		l.askOf(api, 0.4)
 		l.apply(twoSites)
 		slow := newBooting(time.Minute)
-		l.wrap = slow.wrap
+		l.wrapIn(slow.wrap)
 		_, stop := l.serve()
 		defer stop()
 		after(5 * time.Minute)
 		l.askOf(web, 2.5)
 		after(40 * time.Second)
-		if *slow.now == 0 {
+		if slow.booting() == 0 {
 			t.Fatalf("no machine boots\n%s", l.decisions())
 		}
 		got := make(chan error)

@@ -314,9 +314,9 @@ func TestSimulatedAsLive(t *testing.T) {
 						}
 					}
 					boots := newBooting(c.boot)
-					l.wrap = func(p providers.Provider) providers.Provider { return loaded{p, tr} }
+					l.wrapIn(func(p providers.Provider) providers.Provider { return loaded{p, tr} })
 					if c.boot > 0 {
-						l.wrap = func(p providers.Provider) providers.Provider { return boots.wrap(loaded{p, tr}) }
+						l.wrapIn(func(p providers.Provider) providers.Provider { return boots.wrap(loaded{p, tr}) })
 					}
 					l.beat = control.DefaultBeat
 					_, stop := l.serve()

@@ -21,7 +21,7 @@ func TestTheLoopTakesWarmMachines(t *testing.T) {
 		l.ask(0.4)
 		l.apply(text)
 		slow := newBooting(3 * time.Minute)
-		l.wrap = slow.wrap
+		l.wrapIn(slow.wrap)
 		_, stop := l.serve()
 		defer stop()
 		after(time.Minute)
@@ -72,7 +72,7 @@ func TestNoWarmMachineIsTakenTwice(t *testing.T) {
 		l.apply(text)
 		slow := newBooting(time.Minute)
 		var calls atomic.Int32
-		l.wrap = func(p providers.Provider) providers.Provider {
+		l.wrapIn(func(p providers.Provider) providers.Provider {
 			return &providers.Faulty{Provider: slow.wrap(p), Pick: func(call string, _ engine.Address) providers.Fault {
 				if call == "take" {
 					calls.Add(1)
@@ -80,7 +80,7 @@ func TestNoWarmMachineIsTakenTwice(t *testing.T) {
 				}
 				return providers.NoFault
 			}}
-		}
+		})
 		_, stop := l.serve()
 		defer stop()
 		after(time.Minute)
