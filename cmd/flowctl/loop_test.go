@@ -275,7 +275,7 @@ func TestAMetricSourceKilled(t *testing.T) {
 	f = newLooping(t, "source", 1, 2,
 		`source = "exec"`, `source = "http"`+"\n    endpoint = \"http://"+addr+"\"\n    query = \"@this\"\n    burst {\n      factor = 0\n    }",
 		"query  = ", "# ",
-		"  max    = 12\n", "  max    = 12\n  every  = \"1s\"\n  down {\n    stabilise = \"1s\"\n    limit {\n      percent = 100\n      per = \"1s\"\n    }\n  }\n")
+		"  max    = 12\n", "  max    = 12\n  every  = \"1s\"\n  down {\n    stabilise = \"1s\"\n    cooldown = \"0s\"\n    limit {\n      percent = 100\n      per = \"1s\"\n    }\n  }\n")
 	source := begin()
 	defer func() { source.Process.Kill() }()
 	f.size(4)

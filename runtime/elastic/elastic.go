@@ -33,7 +33,10 @@ type Figures struct {
 	OverShare    float64 // units too many, likewise
 	UnderTime    float64 // share of time with units missing
 	OverTime     float64 // share of time with units too many
+	UnderUnits   float64 // units missing, in the mean over time: BUNGEE's accuracy
+	OverUnits    float64 // units too many, likewise
 	SLOViolation float64 // share of requests that found no room at once; of time, if there is no load
+	ViolatedS    float64 // seconds in which requests found no room at once; in which units were missing, if there is no load
 	UnitSeconds  float64 // paid
 	Oracle       float64 // unit-seconds that whoever knows the future would pay
 	CostRatio    float64 // paid to the oracle's
@@ -42,11 +45,14 @@ type Figures struct {
 	Unavoidable  float64 // share of time in which the need is beyond Max
 	Changes      int     // of the size
 	Flaps        int     // growth that is taken back within twice the boot time, and a minute at least
+	Reversals    int     // how often a change of the size goes the other way than the one before
 	Jitter       float64 // per minute: unit changes of the supply above those of the need
 	OrderP50     float64 // seconds from a lack to its order
 	OrderP95     float64
 	ReadyP50     float64 // seconds from a lack to its end
 	ReadyP95     float64
+	ReleaseP50   float64 // seconds from units too many to just enough
+	ReleaseP95   float64
 }
 
 // Measure works out the figures.
@@ -57,6 +63,8 @@ func Measure(s Series) Figures {
 		ready, per := s.Ready[i], float64(max(need, 1))
 		f.UnderShare += float64(max(need-ready, 0)) / per
 		f.OverShare += float64(max(ready-need, 0)) / per
+		f.UnderUnits += float64(max(need-ready, 0)) / n
+		f.OverUnits += float64(max(ready-need, 0)) / n
 		f.UnderTime += one(ready < need)
 		f.OverTime += one(ready > need)
 		f.Unavoidable += one(need > s.Max)
@@ -65,7 +73,7 @@ func Measure(s Series) Figures {
 	for _, x := range []*float64{&f.UnderShare, &f.OverShare, &f.UnderTime, &f.OverTime, &f.Unavoidable} {
 		*x *= 100 / n
 	}
-	f.SLOViolation = s.violated(f.UnderTime)
+	f.SLOViolation, f.ViolatedS = s.violated(f.UnderTime)
 	f.Oracle, f.CausalUnder = s.oracles()
 	if f.Oracle > 0 {
 		f.CostRatio = f.UnitSeconds / f.Oracle
@@ -73,11 +81,13 @@ func Measure(s Series) Figures {
 	if len(s.Need) > 0 {
 		f.Static = float64(slices.Max(s.Need)) * n * s.Step
 	}
-	f.Changes, f.Flaps = s.changes()
+	f.Changes, f.Flaps, f.Reversals = s.changes()
 	f.Jitter = (moves(s.Ready) - moves(s.Need)) / (n * s.Step / 60)
 	orders, ends := s.reactions()
+	releases := s.releases()
 	f.OrderP50, f.OrderP95 = quantile(orders, 0.5), quantile(orders, 0.95)
 	f.ReadyP50, f.ReadyP95 = quantile(ends, 0.5), quantile(ends, 0.95)
+	f.ReleaseP50, f.ReleaseP95 = quantile(releases, 0.5), quantile(releases, 0.95)
 	return f
 }
 
@@ -88,27 +98,38 @@ func one(b bool) float64 {
 	return 0
 }
 
-// violated is the share of requests that found no room.
-func (s Series) violated(time float64) float64 {
+// violated is the share of requests that found no room, and for how many seconds there
+// were any.
+func (s Series) violated(time float64) (share, seconds float64) {
 	if s.Load == nil {
-		return time
+		return time, time / 100 * float64(len(s.Need)) * s.Step
 	}
 	load, served := 0.0, 0.0
 	for i, l := range s.Load {
 		load, served = load+l, served+s.Served[i]
+		seconds += one(s.Served[i] < l) * s.Step
 	}
 	if load == 0 {
-		return 0
+		return 0, seconds
 	}
-	return 100 * (load - served) / load
+	return 100 * (load - served) / load, seconds
 }
 
-// changes counts changes of the size, and those that were for nothing.
-func (s Series) changes() (all, flaps int) {
+// changes counts changes of the size, those that were for nothing, and those that go
+// the other way than the one before.
+func (s Series) changes() (all, flaps, reversals int) {
 	soon := max(2*s.Boot, 60) / s.Step
 	grown := math.Inf(-1)
+	before := 0
 	for i := 1; i < len(s.Sized); i++ {
-		switch d := s.Sized[i] - s.Sized[i-1]; {
+		d := s.Sized[i] - s.Sized[i-1]
+		if d*before < 0 {
+			reversals++
+		}
+		if d != 0 {
+			before = d
+		}
+		switch {
 		case d > 0:
 			all, grown = all+1, float64(i)
 		case d < 0:
@@ -119,7 +140,7 @@ func (s Series) changes() (all, flaps int) {
 			}
 		}
 	}
-	return all, flaps
+	return all, flaps, reversals
 }
 
 // moves sums up how far a series moves.
@@ -151,6 +172,22 @@ func (s Series) reactions() (orders, ends []float64) {
 		}
 	}
 	return orders, ends
+}
+
+// releases are, for every time in which there were units too many, the seconds until
+// there were not.
+func (s Series) releases() (all []float64) {
+	began := -1
+	for i, need := range s.Need {
+		switch over := s.Ready[i] > need; {
+		case over && began < 0:
+			began = i
+		case !over && began >= 0:
+			all = append(all, float64(i-began)*s.Step)
+			began = -1
+		}
+	}
+	return all
 }
 
 // quantile is the smallest value that the given share does not exceed; 0 of none.

@@ -36,6 +36,9 @@ type JSONFigures struct {
 	OverTime          float64 `json:"over_time" unit:"%"`
 	UnderShare        float64 `json:"under_share" unit:"%"`
 	OverShare         float64 `json:"over_share" unit:"%"`
+	UnderUnits        float64 `json:"under_units"`
+	OverUnits         float64 `json:"over_units"`
+	ViolatedS         float64 `json:"slo_violation_s" unit:"s"`
 	CausalUnderTime   float64 `json:"causal_under_time" unit:"%"`
 	UnavoidableTime   float64 `json:"unavoidable_time" unit:"%"`
 	UnitSeconds       float64 `json:"unit_seconds"`
@@ -44,20 +47,23 @@ type JSONFigures struct {
 	CostRatio         float64 `json:"cost_ratio"`
 	Changes           int     `json:"changes"`
 	Flaps             int     `json:"flaps"`
+	Reversals         int     `json:"reversals"`
 	Jitter            float64 `json:"jitter" unit:"/min"`
 	OrderP50          float64 `json:"order_p50_s" unit:"s"`
 	OrderP95          float64 `json:"order_p95_s" unit:"s"`
 	ReadyP50          float64 `json:"ready_p50_s" unit:"s"`
 	ReadyP95          float64 `json:"ready_p95_s" unit:"s"`
+	ReleaseP50        float64 `json:"release_p50_s" unit:"s"`
+	ReleaseP95        float64 `json:"release_p95_s" unit:"s"`
 }
 
 func figuresJSON(f elastic.Figures) JSONFigures {
 	j := JSONFigures{
 		SLOViolation: f.SLOViolation, UnderTime: f.UnderTime, OverTime: f.OverTime, UnderShare: f.UnderShare, OverShare: f.OverShare,
-		CausalUnderTime: f.CausalUnder, UnavoidableTime: f.Unavoidable,
+		UnderUnits: f.UnderUnits, OverUnits: f.OverUnits, ViolatedS: f.ViolatedS, CausalUnderTime: f.CausalUnder, UnavoidableTime: f.Unavoidable,
 		UnitSeconds: f.UnitSeconds, OracleUnitSeconds: f.Oracle, StaticUnitSeconds: f.Static, CostRatio: f.CostRatio,
-		Changes: f.Changes, Flaps: f.Flaps, Jitter: f.Jitter,
-		OrderP50: f.OrderP50, OrderP95: f.OrderP95, ReadyP50: f.ReadyP50, ReadyP95: f.ReadyP95,
+		Changes: f.Changes, Flaps: f.Flaps, Reversals: f.Reversals, Jitter: f.Jitter,
+		OrderP50: f.OrderP50, OrderP95: f.OrderP95, ReadyP50: f.ReadyP50, ReadyP95: f.ReadyP95, ReleaseP50: f.ReleaseP50, ReleaseP95: f.ReleaseP95,
 	}
 	// More digits than these are noise.
 	v := reflect.ValueOf(&j).Elem()
