@@ -83,6 +83,9 @@ func (f *Flow) applyOnce(ctx, hard context.Context, l *state.Lease, p Planned, o
 			return out, err
 		}
 	}
+	if err := f.recall(hard, l, &p); err != nil {
+		return out, err
+	}
 	runner := tasks.NewRunner(p.Plan, f.Providers, f.Now)
 	if len(steps) > 0 {
 		if err := f.run(ctx, hard, l, p, o, runner, steps, &out); err != nil {
@@ -114,6 +117,20 @@ func (f *Flow) revise(hard context.Context, l *state.Lease, p Planned, runner *t
 	end, cancel := context.WithTimeout(context.WithoutCancel(hard), 10*time.Second)
 	defer cancel()
 	return f.Store.Revise(end, l, rs.all)
+}
+
+// recall records the revisions that a run brought in which was killed before it could,
+// so that they are among those that one can go back to.
+func (f *Flow) recall(hard context.Context, l *state.Lease, p *Planned) error {
+	if p.Plan.Destroy || p.Plan.Ordered {
+		return nil
+	}
+	rs := newRevisions(p.Snapshot.Revisions, 0, f.Now())
+	if rs.recall(*p); !rs.changed(p.Snapshot.Revisions) {
+		return nil
+	}
+	p.Snapshot.Revisions = rs.all
+	return f.Store.Revise(hard, l, rs.all)
 }
 
 // adjustment is what the state must learn before anything is changed: what was

@@ -161,6 +161,40 @@ func (rs *revisions) reviewFunction(p engine.Plan, from int, objects func(engine
 	}
 }
 
+// recall settles functions of which all replicas are of one revision that nothing is
+// known of, and work. What was found not to be good stays so.
+func (rs *revisions) recall(p Planned) {
+	whole := map[engine.Address]*engine.Object{} // nil if it is not
+	for i, o := range p.Snapshot.Objects {
+		group := o.Address.Group()
+		if o.Address.Kind != engine.KindFunction || !o.Kept.IsZero() {
+			continue
+		}
+		first, seen := whole[group]
+		switch {
+		case o.Lifecycle != engine.Ready || p.Found.Observed[o.Key()].Presence != engine.Present:
+			whole[group] = nil
+		case !seen:
+			whole[group] = &p.Snapshot.Objects[i]
+		case first != nil && engine.DigestOf(first.Value) != engine.DigestOf(o.Value):
+			whole[group] = nil
+		}
+	}
+	for _, in := range p.Snapshot.Open {
+		whole[in.Address.Group()] = nil
+	}
+	for group, o := range whole {
+		if o == nil {
+			continue
+		}
+		digest := engine.DigestOf(o.Value)
+		known := slices.ContainsFunc(rs.all, func(r engine.Revision) bool { return r.Function == group && r.Digest == digest })
+		if digest != "" && !known {
+			rs.settle(group, *o, false)
+		}
+	}
+}
+
 // undoneFunctions are those of which a step was not done.
 func undoneFunctions(steps []engine.Step, report exec.Report) map[engine.Address]bool {
 	undone := map[engine.Address]bool{}

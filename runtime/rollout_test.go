@@ -355,6 +355,51 @@ func rolloutKilled(t *testing.T, policy, version string, n int) (killed bool) {
 	return killed
 }
 
+// forgetful is a store of a process that is killed before it records revisions.
+type forgetful struct{ runtime.Store }
+
+func (forgetful) Revise(context.Context, *state.Lease, []engine.Revision) error { return errKilled }
+
+// An update that was done and killed before its revision was recorded is what a later
+// rollback goes back to, whether an apply of the same spec comes between or not.
+func TestARevisionThatWasNotRecordedIsRecalled(t *testing.T) {
+	for _, again := range []bool{true, false} {
+		t.Run(fmt.Sprintf("applied again %v", again), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t)
+				l.apply(load(t, shop("1", "max_surge = 1")))
+				<-time.After(time.Minute)
+				l.flow.Store = forgetful{l.store}
+				second := load(t, shop("2", "max_surge = 1"))
+				if _, err := l.try(runtime.Request{Desired: second}); !errors.Is(err, errKilled) {
+					t.Fatalf("it was not killed: %v", err)
+				}
+				l.flow.Store = l.store
+				back := func(when, version string) {
+					t.Helper()
+					<-time.After(time.Minute) // of the bubble: each revision has a time of its own
+					snap, err := l.store.Snapshot(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					r, err := runtime.Earlier(snap, web, 0)
+					if err != nil {
+						t.Fatal(err)
+					}
+					l.want(when+" it goes back to", engine.MustDecode[engine.Replica](engine.With(r.Value, nil)).Env["V"], version)
+				}
+				back("after the kill", "1")
+				if again {
+					l.apply(second)
+					back("after another apply", "1")
+				}
+				l.apply(load(t, shop("3", "max_surge = 1")))
+				back("after the next update", "2")
+			})
+		})
+	}
+}
+
 // blind is a provider whose counts cannot be read so many times.
 type blind struct {
 	*sim.Sim
