@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/engine/exec"
@@ -128,6 +129,37 @@ func TestASuspendedMachineTakesNoReplica(t *testing.T) {
 	if got := l.did(n); !strings.HasPrefix(got, "resume vm.node[0]") || l.lifecycles() != "" {
 		t.Errorf("resuming did %s; then %s", got, l.lifecycles())
 	}
+	l.settled(d)
+}
+
+// A machine with an old set that is kept for a rollback is suspended with it, and a set
+// whose time is over meanwhile goes when the machine works again.
+func TestAMachineWithAKeptSetIsSuspended(t *testing.T) {
+	l := newLab(t)
+	now := time.Now()
+	l.flow.Now = func() time.Time { return now }
+	l.apply(load(t, shop("1", blueGreen)))
+	d := load(t, shop("2", blueGreen))
+	l.apply(d)
+	const both = "0#1 0#2 1#1 1#2 2#1 2#2 3#1 3#2"
+	l.want("replicas", l.replicas(), both)
+	f := l.traffic()
+	l.mustOrder(engine.Suspend, d, node.At(0))
+	if p := l.plan(d); !p.Plan.Empty() {
+		t.Errorf("a plan is\n%s", why(p.Plan))
+	}
+	now = now.Add(11 * time.Minute)
+	if p := l.plan(d); !p.Plan.Empty() {
+		t.Errorf("later, a plan is\n%s", why(p.Plan))
+	}
+	l.want("replicas", l.replicas(), both)
+	l.mustOrder(engine.Resume, d, node)
+	l.want("what the order left suspended", l.lifecycles(), "")
+	turns := strings.Split(f.String(), "\n")
+	l.want("traffic after it", turns[len(turns)-1], "2:100x4")
+	l.want("replicas after it", l.replicas(), both)
+	l.apply(d)
+	l.want("replicas in the end", l.replicas(), "0#2 1#2 2#2 3#2")
 	l.settled(d)
 }
 

@@ -316,6 +316,9 @@ func (c *computer) deletions() {
 		if obs := c.seen[a]; obs.Presence == engine.Unreachable {
 			ch.Action, ch.Planned, ch.Hold, ch.Away = engine.NoOp, cur.Value, nonEmpty(obs.Why, "it cannot be reached"), true
 		}
+		if a.Kind == engine.KindBackend && c.standsBy(*cur) {
+			ch.Action, ch.Planned, ch.Why, ch.Hold = engine.NoOp, cur.Value, "", "its replica is suspended"
+		}
 		c.at[a] = len(c.changes)
 		c.changes = append(c.changes, ch)
 	}

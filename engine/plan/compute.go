@@ -101,6 +101,7 @@ type computer struct {
 	values  map[engine.Address]cty.Value
 	outs    []engine.OutputChange
 	rolls   []engine.Rollout
+	kept    map[string]bool // ids of old replicas that stay for a rollback
 	diags   engine.Diagnostics
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/flowctl/flowctl/engine"
@@ -82,17 +83,39 @@ func (c *computer) keepOld(d *engine.Decl, backends map[engine.Address][]*engine
 			c.keepSome(b, func(o engine.Object) bool { return ids[o.Attr("replica_id")] })
 		}
 	}
+	if c.kept == nil {
+		c.kept = map[string]bool{}
+	}
+	maps.Copy(c.kept, ids)
+}
+
+// standsBy reports whether a backend that is not wanted stays: that of a replica that is
+// suspended has left, and this one is of the old replica that is kept beside it.
+func (c *computer) standsBy(o engine.Object) bool {
+	_, replica := o.Address.Membership()
+	ch := c.changeOf(replica)
+	return ch != nil && resting(ch) && c.kept[o.Attr("replica_id")] && c.stands(o)
+}
+
+// ofKept reports whether a backend is of an old replica that is kept.
+func (c *computer) ofKept(backend *engine.Object) bool {
+	_, replica := backend.Address.Membership()
+	return slices.ContainsFunc(c.objects[replica], func(o engine.Object) bool {
+		return !o.Kept.IsZero() && o.ID() == backend.Attr("replica_id")
+	})
 }
 
 // keptReplicas lets the replicas that an earlier rollout kept stay, as long as
-// their time is not over and there is room for them, and returns their ids.
+// their time is not over and there is room for them, and returns their ids. On a
+// machine that is suspended they stay until it is resumed: nothing there can be ended.
 func (c *computer) keptReplicas(d *engine.Decl) map[string]bool {
 	ids := map[string]bool{}
 	for _, a := range c.members[d.Address] {
 		if ch := c.changeOf(a); ch != nil {
 			c.keepSome(ch, func(o engine.Object) bool {
 				m, err := engine.ParseAddress(o.Attr("machine"))
-				ids[o.ID()] = err == nil && o.Kept.After(c.in.Now) && c.placement.Reserve(d.Address, m)
+				host := c.changeOf(m)
+				ids[o.ID()] = err == nil && (host != nil && resting(host) || o.Kept.After(c.in.Now) && c.placement.Reserve(d.Address, m))
 				return ids[o.ID()]
 			})
 		}
@@ -127,7 +150,7 @@ func (c *computer) stands(o engine.Object) bool {
 			addrs = members
 		}
 		for _, a := range addrs {
-			if ch := c.changeOf(a); ch == nil || ch.Action == engine.Replace || ch.Action == engine.Delete || ch.Hold != "" {
+			if ch := c.changeOf(a); ch == nil || ch.Action == engine.Replace || ch.Action == engine.Delete || ch.Hold != "" && !resting(ch) {
 				return false
 			}
 		}

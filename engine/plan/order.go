@@ -219,12 +219,19 @@ func (b *obeyer) memberships(replica engine.Change) {
 		}
 		want := b.backend(front, replica)
 		there := b.changeOf(want.addr)
+		kept := there != nil && there.Prior != nil && b.ofKept(there.Prior) // of an old replica: this one has none
+		if kept && b.Action == engine.Suspend {
+			continue
+		}
 		if there == nil && replica.Action != engine.NoOp { // it may come back elsewhere
 			want.want = engine.With(want.want, map[string]cty.Value{"target": cty.UnknownVal(cty.String)})
 		}
 		ch := b.decide(want)
-		ch.Leftovers = nil                  // an order ends nothing: it may be kept for a rollback
-		if b.seen[want.addr].Detour != "" { // a rollout has not let it in yet, and an order does not
+		ch.Leftovers = nil // an order ends nothing: it may be kept for a rollback
+		if kept {
+			ch.Action, ch.Prior, ch.Planned, ch.Why = engine.Create, nil, want.want, ""
+			ch.Gen, ch.Changed, ch.ReplacePaths, ch.Hold = b.last[want.addr]+1, nil, nil, ""
+		} else if b.seen[want.addr].Detour != "" { // a rollout has not let it in yet, and an order does not
 			if ch.Standby = true; replica.Action == engine.NoOp {
 				continue
 			}
