@@ -64,7 +64,7 @@ func (c *computer) rollPlainly(d *engine.Decl, moving []*engine.Change, backends
 		window = c.surgeWindow(d, moving)
 	} else if window == 0 {
 		c.fault(d.Address, &d.Source, "No room to replace replicas", fmt.Sprintf(
-			"%s must be replaced without ever having fewer replicas (max_unavailable = 0), but its machines have no room for one more. Raise their slots or number, or allow max_unavailable = 1.", d.Address))
+			"%s must be replaced without ever having fewer replicas (max_unavailable = 0), but a machine has no room for one beside those that it has. Raise the slots or the size of the machines, or allow max_unavailable = 1.", d.Address))
 	}
 	for _, ch := range moving {
 		ch.CreateFirst = surge && ch.Prior.Lifecycle != engine.Tainted

@@ -196,7 +196,7 @@ func (c *computer) reserve(d *engine.Decl, r *engine.Rollout, pairs []pair) bool
 			summary, what = "No room for a canary", "the new replicas that strategy = \"canary\" starts beside the old ones"
 		}
 		c.fault(d.Address, &d.Source, summary, fmt.Sprintf(
-			"%s has no room for one of %s. Raise the number, the slots or the size of the machines, or write strategy = \"rolling\".", at.Machine, what))
+			"%s has no room for one of %s: each runs on the machine of the one that it takes over from, and more machines are no room there. Raise the slots or the size of the machines, or write strategy = \"rolling\".", at.Machine, what))
 		return false
 	}
 	return true

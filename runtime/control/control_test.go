@@ -561,6 +561,80 @@ func TestARollbackStays(t *testing.T) {
 	})
 }
 
+// An update that was interrupted and rolled back leaves the flow as its last whole spec
+// says, so the controller goes on; where more is left of it, it rests.
+func TestItGoesOnAfterARollbackOfWhatWasInterrupted(t *testing.T) {
+	for _, more := range []bool{false, true} {
+		t.Run(fmt.Sprintf("more is left %v", more), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, l *lab) {
+				text := fmt.Sprintf(twoTier, 20)
+				l.ask(2)
+				l.apply(text)
+				c, stop := l.serve()
+				defer stop()
+				after(5 * time.Minute)
+				l.expect("under load", 4, 2)
+				newer := strings.Replace(text, "exec   = [\"x\"]", "exec   = [\"y\"]", 1)
+				if more {
+					newer = strings.Replace(newer, "function \"web\"", "function \"more\" {\n on = vm.node\n exec = [\"x\"]\n}\nfunction \"web\"", 1)
+				}
+				l.interrupted(newer)
+				after(time.Second)
+				if st := c.Status(); !strings.Contains(st.Held, "has not been finished") {
+					t.Fatalf("the status says %q", st.Held)
+				}
+				snap, err := l.store.Snapshot(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				rev, err := runtime.Earlier(snap, web, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				l.request(newer, func(r *runtime.Request) {
+					r.Pins = []engine.Pin{{Function: web, Value: rev.Value}}
+					r.Targets = []engine.Address{web}
+				})
+				l.ask(4)
+				after(5 * time.Minute)
+				if st := c.Status(); (st.Held != "") != more {
+					t.Errorf("the status says %q", st.Held)
+				}
+				if n := l.count(web); (n > 4) == more {
+					t.Errorf("there are %d replicas\n%s", n, l.decisions())
+				}
+			})
+		})
+	}
+}
+
+// interrupted applies a spec, and stops when a replica of the new revision is there.
+func (l *lab) interrupted(text string) {
+	l.t.Helper()
+	d, err := desired(text)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	lease := l.lock()
+	defer lease.Release(l.t.Context())
+	p, diags, err := l.flow().Plan(l.t.Context(), runtime.Request{Desired: d})
+	if err := errors.Join(err, diags.Err()); err != nil {
+		l.t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(l.t.Context())
+	defer stop()
+	bundle, _ := json.Marshal(text)
+	out, err := l.flow().Apply(ctx, l.t.Context(), lease, p, runtime.Options{Command: "apply", Spec: text, Bundle: bundle, Limits: exec.Limits{Total: 4},
+		Observe: func(e engine.Event) {
+			if e.State == engine.Done && e.Step.Op == engine.OpCreate && e.Step.Address.Group() == web {
+				stop()
+			}
+		}})
+	if err != nil || !out.Report.Interrupted {
+		l.t.Fatalf("it was not interrupted (%v)", err)
+	}
+}
+
 // An order to shrink that waits is not given again and again, each time from less.
 func TestAWaitingScaleInDoesNotCompound(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *lab) {

@@ -78,7 +78,8 @@ type Controller struct {
 	premises placement
 	times    durations
 	eyes     eyes
-	followed string // the spec whose providers are listened to
+	relook   time.Time // when to look again whether a flow that is held need be
+	followed string    // the spec whose providers are listened to
 	last     health
 
 	mu     sync.Mutex
@@ -231,6 +232,7 @@ func (c *Controller) tick(ctx, hard context.Context, past map[string][]byte, now
 	}
 	if c.held != "" { // deciding, too: what is not done is not to be remembered as done
 		c.show(now)
+		c.reconsider(ctx, now)
 		return nil
 	}
 	var made []*ruled
