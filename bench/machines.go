@@ -32,6 +32,7 @@ const machineFlow = `flow "machines" {
 variable "golden" {}
 variable "machines" {}
 variable "replicas" {}
+variable "warm" {}
 
 provider "libvirt" {
   image  = "%[1]s/disk.qcow2"
@@ -56,6 +57,7 @@ image "demo" {
 
 vm "node" {
   count   = var.machines
+  warm    = var.warm
   cpus    = 1
   memory  = "512MiB"
   slots   = 1
@@ -83,6 +85,9 @@ output "url" {
 }
 `
 
+// size is how much of the flow there is to be.
+type size struct{ machines, replicas, warm int }
+
 // trip is how long it took from the command to what came of it.
 type trip struct {
 	figure
@@ -105,7 +110,7 @@ type machineBench struct {
 }
 
 // machines measures how long it takes until a virtual machine, and a function on it,
-// answers: by a start, and by the state of a golden machine. A start is also made by
+// answers: by a start, by the state of a golden machine, and of a warm one. A start is also made by
 // hand, with virsh and docker.
 func (b *bench) machines(ctx context.Context) (err error) {
 	if os.Getenv("FLOWCTL_TEST_LIBVIRT") == "" {
@@ -117,11 +122,11 @@ func (b *bench) machines(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.flow.Destroy(context.WithoutCancel(ctx))) }()
-	if _, err := m.apply(ctx, false, 0, 0); err != nil {
+	if _, err := m.apply(ctx, false, size{}); err != nil {
 		return err
 	}
 	fmt.Println("\nmachines: one of 512 MiB and a function on it, seconds from the command to the first answer")
-	cold, err := m.one(ctx, "a start", false)
+	cold, err := m.one(ctx, "a start", false, 0)
 	if err != nil {
 		return err
 	}
@@ -133,12 +138,12 @@ func (b *bench) machines(ctx context.Context) (err error) {
 	if err := m.goldens(ctx); err != nil {
 		return err
 	}
-	all, err := m.apply(ctx, true, abreast, 0)
+	all, err := m.apply(ctx, true, size{machines: abreast})
 	if err != nil {
 		return err
 	}
 	fmt.Printf("  %d clones at once, until the last engine answers: %.2f s\n", abreast, all.engine.Seconds())
-	if _, err := m.apply(ctx, true, 0, 0); err != nil {
+	if _, err := m.apply(ctx, true, size{}); err != nil {
 		return err
 	}
 	return b.guests(ctx)
@@ -150,14 +155,28 @@ func (m *machineBench) goldens(ctx context.Context) error {
 	if err := m.clear(ctx); err != nil {
 		return err
 	}
-	if _, err := m.one(ctx, "the first, golden one too", true); err != nil {
+	if _, err := m.one(ctx, "the first, golden one too", true, 0); err != nil {
 		return err
 	}
 	for n := range clones {
 		if err := m.clear(ctx); err != nil {
 			return err
 		}
-		if _, err := m.one(ctx, fmt.Sprintf("a clone (%d)", n+1), true); err != nil {
+		if _, err := m.one(ctx, fmt.Sprintf("a clone (%d)", n+1), true, 0); err != nil {
+			return err
+		}
+	}
+	return m.warm(ctx)
+}
+
+// warm measures machines that are made of warm ones. Another is kept ready in place of
+// each; the rows of the others have no such.
+func (m *machineBench) warm(ctx context.Context) error {
+	for n := range clones {
+		if _, err := m.apply(ctx, true, size{warm: 1}); err != nil {
+			return err
+		}
+		if _, err := m.one(ctx, fmt.Sprintf("of a warm one (%d)", n+1), true, 1); err != nil {
 			return err
 		}
 	}
@@ -165,7 +184,7 @@ func (m *machineBench) goldens(ctx context.Context) error {
 }
 
 func (m *machineBench) clear(ctx context.Context) error {
-	_, err := m.apply(ctx, true, 0, 0)
+	_, err := m.apply(ctx, true, size{})
 	return err
 }
 
@@ -187,8 +206,8 @@ func (b *bench) machineFlow() (*machineBench, error) {
 }
 
 // one makes a machine with a function and prints what that took.
-func (m *machineBench) one(ctx context.Context, name string, golden bool) (trip, error) {
-	t, err := m.apply(ctx, golden, 1, 1)
+func (m *machineBench) one(ctx context.Context, name string, golden bool, warm int) (trip, error) {
+	t, err := m.apply(ctx, golden, size{machines: 1, replicas: 1, warm: warm})
 	if err != nil {
 		return t, err
 	}
@@ -203,13 +222,13 @@ func (m *machineBench) one(ctx context.Context, name string, golden bool) (trip,
 }
 
 // apply brings the flow to a size.
-func (m *machineBench) apply(ctx context.Context, golden bool, machines, replicas int) (trip, error) {
+func (m *machineBench) apply(ctx context.Context, golden bool, to size) (trip, error) {
 	var t trip
 	answered := make(chan error, 1)
 	asking, stop := context.WithCancel(ctx)
 	defer stop()
 	t.begun = time.Now()
-	if replicas == 0 {
+	if to.replicas == 0 {
 		answered <- nil
 	} else if url, err := m.flow.Output(ctx, "url"); err != nil {
 		return t, err
@@ -223,7 +242,7 @@ func (m *machineBench) apply(ctx context.Context, golden bool, machines, replica
 	}
 	var err error
 	t.figure, err = measure(ctx, m.dir, 0, m.flowctl, "apply", "-auto-approve", "-no-serve", fmt.Sprintf("-var=golden=%t", golden),
-		fmt.Sprintf("-var=machines=%d", machines), fmt.Sprintf("-var=replicas=%d", replicas), "flow.hcl")
+		fmt.Sprintf("-var=machines=%d", to.machines), fmt.Sprintf("-var=replicas=%d", to.replicas), fmt.Sprintf("-var=warm=%d", to.warm), "flow.hcl")
 	if err != nil {
 		stop()
 		<-answered

@@ -62,6 +62,20 @@ func (h *connection) Domains() ([]domain, error) {
 	return all, errors.Join(errs...)
 }
 
+func (h *connection) DomainNames() ([]string, error) {
+	list, err := h.c.ListAllDomains(0)
+	if err != nil {
+		return nil, fault("list domains", err)
+	}
+	var all []string
+	var errs []error
+	for _, d := range list {
+		name, err := d.GetName()
+		all, errs = append(all, name), append(errs, err, d.Free())
+	}
+	return all, fault("list domains", errors.Join(errs...))
+}
+
 func (h *connection) Domain(name string) (domain, error) {
 	var got domain
 	err := h.onDomain("look for", name, func(d *libvirt.Domain) (err error) {
@@ -146,6 +160,25 @@ func (h *connection) Undefine(name string) error {
 			err = d.UndefineFlags(all &^ libvirt.DOMAIN_UNDEFINE_NVRAM)
 		}
 		return err
+	})
+}
+
+// tagSpace is the namespace of a tag.
+const tagSpace = "urn:flowctl"
+
+func (h *connection) Tag(name, title, xml string) error {
+	return h.onDomain("tag", name, func(d *libvirt.Domain) error {
+		now := libvirt.DOMAIN_AFFECT_CONFIG
+		if on, err := d.IsActive(); err != nil {
+			return err
+		} else if on {
+			now |= libvirt.DOMAIN_AFFECT_LIVE
+		}
+		// The element last: it is what tells whose the domain is.
+		if err := d.SetMetadata(libvirt.DOMAIN_METADATA_TITLE, title, "", "", now); err != nil {
+			return err
+		}
+		return d.SetMetadata(libvirt.DOMAIN_METADATA_ELEMENT, xml, "flowctl", tagSpace, now)
 	})
 }
 

@@ -35,7 +35,7 @@ func (l *Libvirt) draw(h hypervisor, r providers.Ref, want engine.VM, p plot) (s
 		return "", err
 	}
 	d := l.outline(h, want, p)
-	d.Name, d.Title = l.name(r.Address, r.Gen), r.Address.String()+" of "+l.settings.Flow
+	d.Name, d.Title = l.domainName(r), l.title(r)
 	d.Metadata = &libvirtxml.DomainMetadata{XML: string(metadata)}
 	return d.Marshal()
 }

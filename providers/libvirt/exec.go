@@ -20,8 +20,8 @@ func (l *Libvirt) running(o engine.Object) (hypervisor, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	name := l.name(o.Address, o.Gen)
-	d, err := find(h, name)
+	d, err := l.machine(h, refOf(o))
+	name := d.Name
 	switch {
 	case err != nil:
 		return nil, "", err

@@ -297,7 +297,7 @@ func (l *Libvirt) clone(ctx context.Context, h hypervisor, r providers.Ref, want
 	if err != nil {
 		return ip, err
 	}
-	name, at := l.name(r.Address, r.Gen), []any{"addr", r.Address}
+	name, at := l.domainName(r), []any{"addr", r.Address}
 	lap := func(what string) { at = append(at, what, time.Since(began).Round(time.Millisecond)) }
 	lap("built")
 	d, err := find(h, name)

@@ -27,6 +27,7 @@ type hypervisor interface {
 
 type domains interface {
 	Domains() ([]domain, error)
+	DomainNames() ([]string, error)
 	Domain(name string) (domain, error)
 	Define(xml string) error
 	Start(name string) error
@@ -41,6 +42,9 @@ type domains interface {
 	Resume(name string) error
 	Stop(name string) error // at once; stopping what is stopped succeeds
 	Undefine(name string) error
+	// Tag gives a domain another title, and another element with the namespace of
+	// tags in its metadata, for now and for its next start.
+	Tag(name, title, xml string) error
 	// Agent gives the agent in a domain's guest one command, as JSON, and returns its
 	// answer. The error wraps errSilent if nobody answered within patience.
 	Agent(name, command string, patience time.Duration) (string, error)

@@ -34,7 +34,7 @@ type Config struct {
 var Factory = providers.Factory{
 	Doc:    "Makes virtual machines and networks with libvirt, here or elsewhere. Functions run in the machines' Docker engines.",
 	Config: engine.SchemaOf[Config](),
-	Kinds:  []engine.Kind{engine.KindVM, engine.KindNetwork},
+	Kinds:  []engine.Kind{engine.KindVM, engine.KindWarm, engine.KindNetwork},
 	Runner: "docker",
 	New: func(_ context.Context, s providers.Settings) (providers.Provider, error) {
 		return New(s), nil
@@ -56,6 +56,7 @@ type Libvirt struct {
 	keysOnce   func() (*keyring, error)
 	accel      func() string
 	goldens    goldens
+	born       born
 	hashes     hashes
 
 	meter meter
@@ -76,6 +77,7 @@ var (
 
 	_ providers.Introducer  = (*Libvirt)(nil)
 	_ providers.Snapshotter = (*Libvirt)(nil)
+	_ providers.Taker       = (*Libvirt)(nil)
 )
 
 // New returns the provider. No daemon is asked anything before the first call.
@@ -84,10 +86,13 @@ func New(s providers.Settings) *Libvirt {
 	l.keysOnce = sync.OnceValues(l.openKeys)
 	l.accel = sync.OnceValue(l.chooseAccel)
 	l.hashes.file = hashesFile()
+	machines := providers.Of[engine.VM]{
+		ReadFn: l.readVM, ApplyFn: l.applyVM, DeleteFn: l.removeVM, CheckFn: l.checkVM, RefineFn: refineVM,
+	}
+	warm := machines
+	warm.CheckFn = nil // the block's own machines have the same faults
 	l.Native = &providers.Native{Name: s.Name, Kinds: map[engine.Kind]providers.Resource{
-		engine.KindVM: providers.Of[engine.VM]{
-			ReadFn: l.readVM, ApplyFn: l.applyVM, DeleteFn: l.removeVM, CheckFn: l.checkVM, RefineFn: refineVM,
-		},
+		engine.KindVM: machines, engine.KindWarm: warm,
 		engine.KindNetwork: providers.Of[engine.Network]{
 			ReadFn: l.readNetwork, ApplyFn: l.applyNetwork, DeleteFn: l.removeNetwork, CheckFn: l.checkNetwork,
 		},

@@ -31,6 +31,7 @@ func (l *Libvirt) List(context.Context) ([]engine.Object, error) {
 		if !ok || err != nil || !l.ours(d.tag) {
 			continue
 		}
+		l.born.note(r.Key(), d.Name)
 		var v engine.VM
 		l.fill(&v, r, ip)
 		objects = append(objects, engine.Object{Address: r.Address, Gen: r.Gen, Operation: r.Operation, Value: engine.Encode(v)})
@@ -111,13 +112,17 @@ func (l *Libvirt) removeAll(ctx context.Context, h hypervisor) error {
 		return err
 	}
 	var errs []error
-	for _, kind := range []engine.Kind{engine.KindVM, engine.KindNetwork} {
+	for _, kind := range []engine.Kind{engine.KindVM, engine.KindWarm, engine.KindNetwork} {
 		for _, o := range objects {
 			if o.Address.Kind != kind {
 				continue
 			}
-			if kind == engine.KindVM {
-				errs = append(errs, l.strip(h, l.name(o.Address, o.Gen)))
+			if kind != engine.KindNetwork {
+				name, err := l.domainOf(h, o)
+				if err == nil {
+					err = l.strip(h, name)
+				}
+				errs = append(errs, err)
 			} else if err := h.RemoveNetwork(l.name(o.Address, o.Gen)); !errors.Is(err, providers.ErrNotFound) {
 				errs = append(errs, err)
 			}
@@ -128,6 +133,10 @@ func (l *Libvirt) removeAll(ctx context.Context, h hypervisor) error {
 
 // sweepDisks removes the flow's volumes that are of no domain.
 func (l *Libvirt) sweepDisks(h hypervisor) error {
+	return l.sweepDisksOf(h, func(string) bool { return true })
+}
+
+func (l *Libvirt) sweepDisksOf(h hypervisor, of func(machine string) bool) error {
 	if err := h.Refresh(l.cfg.Pool); err != nil {
 		return err
 	}
@@ -138,7 +147,7 @@ func (l *Libvirt) sweepDisks(h hypervisor) error {
 	var errs []error
 	for _, v := range volumes {
 		machine, ok := l.machineOf(v.Name)
-		if !ok {
+		if !ok || !of(machine) {
 			continue
 		}
 		if _, err := h.Domain(machine); !errors.Is(err, providers.ErrNotFound) {

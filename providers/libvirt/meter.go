@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,13 +39,10 @@ func (m *meter) rate(name string, now reading) float64 {
 
 // Usage implements providers.Meter: all domains in one call, which waits for none.
 func (l *Libvirt) Usage(_ context.Context, objects []engine.Object) ([]providers.Usage, error) {
-	wanted := map[string]engine.Address{}
-	for _, o := range objects {
-		if o.Address.Kind == engine.KindVM {
-			wanted[l.name(o.Address, o.Gen)] = o.Address
-		}
-	}
-	if len(wanted) == 0 {
+	objects = slices.DeleteFunc(slices.Clone(objects), func(o engine.Object) bool {
+		return o.Address.Kind != engine.KindVM && o.Address.Kind != engine.KindWarm
+	})
+	if len(objects) == 0 {
 		return nil, nil
 	}
 	h, err := l.hypervisor()
@@ -56,6 +54,20 @@ func (l *Libvirt) Usage(_ context.Context, objects []engine.Object) ([]providers
 		return nil, err
 	}
 	now := time.Now()
+	there := map[string]bool{}
+	for _, s := range all {
+		there[s.Name] = true
+	}
+	wanted := map[string]engine.Address{}
+	for _, o := range objects {
+		name := l.name(o.Address, o.Gen)
+		if o.Address.Kind == engine.KindWarm || !there[name] { // it was warm, or is gone
+			if name, err = l.domainOf(h, o); err != nil {
+				continue
+			}
+		}
+		wanted[name] = o.Address
+	}
 	var usage []providers.Usage
 	for _, s := range all {
 		a, ok := wanted[s.Name]

@@ -37,7 +37,7 @@ func (l *Libvirt) goOn(ctx context.Context, o engine.Object) error {
 	if err != nil {
 		return err
 	}
-	d, err := find(h, l.name(o.Address, o.Gen))
+	d, err := l.machine(h, refOf(o))
 	if err != nil || h.Simulated() {
 		return err
 	}
@@ -46,7 +46,7 @@ func (l *Libvirt) goOn(ctx context.Context, o engine.Object) error {
 		if err != nil {
 			return providers.Permanent(fmt.Errorf("domain %s does not tell its address", d.Name))
 		}
-		return l.start(ctx, h, providers.Ref{Address: o.Address, Gen: o.Gen}, ip)
+		return l.start(ctx, h, d.Name, ip)
 	}
 	ctx, cancel := context.WithTimeout(ctx, clockPatience)
 	defer cancel()
@@ -65,5 +65,9 @@ func (l *Libvirt) order(ctx context.Context, o engine.Object, do func(hypervisor
 	if err != nil {
 		return err
 	}
-	return do(h, l.name(o.Address, o.Gen))
+	name, err := l.domainOf(h, o)
+	if err != nil {
+		return err
+	}
+	return do(h, name)
 }

@@ -22,7 +22,7 @@ var seedName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,30}$`)
 // NoCloud source (docs.cloud-init.io, "NoCloud"), and beside it, in the folder
 // flowctl, the same for guests that have no cloud-init, and the keys of its engine.
 func (l *Libvirt) makeSeed(h hypervisor, r providers.Ref, want engine.VM, net subnet, ip netip.Addr) (string, error) {
-	files, err := l.seedFiles(r, want, net, ip)
+	files, err := l.seedFiles(r, l.domainName(r)+"."+r.Operation, want, net, ip)
 	if err != nil {
 		return "", err
 	}
@@ -30,7 +30,7 @@ func (l *Libvirt) makeSeed(h hypervisor, r providers.Ref, want engine.VM, net su
 	if err != nil {
 		return "", fmt.Errorf("make the seed of %s: %w", r.Address, err)
 	}
-	return l.fillVolume(h, l.volumeName(l.name(r.Address, r.Gen), "seed"), padded(image, seedSize(want)))
+	return l.fillVolume(h, l.volumeName(l.domainName(r), "seed"), padded(image, seedSize(want)))
 }
 
 // seedStep is what the size of a seed is a multiple of, and seedOwn what is in it
@@ -72,7 +72,9 @@ func (l *Libvirt) fillVolume(h hypervisor, name string, content []byte) (string,
 	return path, storageFault(h.Upload(l.cfg.Pool, name, bytes.NewReader(content), size))
 }
 
-func (l *Libvirt) seedFiles(r providers.Ref, want engine.VM, net subnet, ip netip.Addr) (map[string]string, error) {
+// seedFiles are what is in a seed. By instance a guest knows that it has not started
+// before.
+func (l *Libvirt) seedFiles(r providers.Ref, instance string, want engine.VM, net subnet, ip netip.Addr) (map[string]string, error) {
 	keys, err := l.keysOnce()
 	if err != nil {
 		return nil, err
@@ -81,18 +83,12 @@ func (l *Libvirt) seedFiles(r providers.Ref, want engine.VM, net subnet, ip neti
 	if err != nil {
 		return nil, err
 	}
-	hostname := strings.Map(func(c rune) rune {
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
-			return c
-		}
-		return '-'
-	}, providers.Name(r.Address, r.Gen))
-	hostname = strings.Trim(hostname[:min(len(hostname), 63)], "-")
+	hostname := hostnameOf(r)
 	metadata := maps.Clone(want.Metadata)
 	if metadata == nil {
 		metadata = map[string]string{}
 	}
-	maps.Copy(metadata, map[string]string{"instance-id": l.name(r.Address, r.Gen) + "." + r.Operation, "local-hostname": hostname})
+	maps.Copy(metadata, map[string]string{"instance-id": instance, "local-hostname": hostname})
 	meta, err := json.Marshal(metadata) // JSON is YAML
 	if err != nil {
 		return nil, err
@@ -111,6 +107,21 @@ func (l *Libvirt) seedFiles(r providers.Ref, want engine.VM, net subnet, ip neti
 		files["files/"+f.Name] = f.Content
 	}
 	return files, nil
+}
+
+// hostnameOf is what a machine calls itself.
+func hostnameOf(r providers.Ref) string {
+	name := providers.Name(r.Address, r.Gen)
+	if r.Address.Kind == engine.KindWarm {
+		name = "warm-" + name
+	}
+	name = strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' {
+			return c
+		}
+		return '-'
+	}, name)
+	return strings.Trim(name[:min(len(name), 63)], "-")
 }
 
 // networkConfig is version 2 of cloud-init's.

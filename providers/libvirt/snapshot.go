@@ -27,7 +27,11 @@ func (l *Libvirt) Snapshots(_ context.Context, o engine.Object) ([]providers.Sna
 	if err != nil {
 		return nil, err
 	}
-	list, err := snapshotsOf(h, l.name(o.Address, o.Gen))
+	domain, err := l.domainOf(h, o)
+	if err != nil {
+		return nil, err
+	}
+	list, err := snapshotsOf(h, domain)
 	var all []providers.Snapshot
 	for _, s := range list {
 		all = append(all, s.Snapshot)
@@ -65,7 +69,10 @@ func (l *Libvirt) TakeSnapshot(ctx context.Context, o engine.Object, name string
 	if err != nil {
 		return err
 	}
-	domain := l.name(o.Address, o.Gen)
+	domain, err := l.domainOf(h, o)
+	if err != nil {
+		return err
+	}
 	all, err := snapshotsOf(h, domain)
 	if err != nil {
 		return err
@@ -89,7 +96,10 @@ func (l *Libvirt) RestoreSnapshot(ctx context.Context, o engine.Object, name str
 	if err != nil {
 		return err
 	}
-	domain := l.name(o.Address, o.Gen)
+	domain, err := l.domainOf(h, o)
+	if err != nil {
+		return err
+	}
 	all, err := snapshotsOf(h, domain)
 	if err != nil {
 		return err
@@ -113,7 +123,11 @@ func (l *Libvirt) DeleteSnapshot(ctx context.Context, o engine.Object, name stri
 	if err != nil {
 		return err
 	}
-	if err := h.DeleteSnapshot(l.name(o.Address, o.Gen), name); !errors.Is(err, providers.ErrNotFound) {
+	domain, err := l.domainOf(h, o)
+	if err != nil {
+		return err
+	}
+	if err := h.DeleteSnapshot(domain, name); !errors.Is(err, providers.ErrNotFound) {
 		return err
 	}
 	return nil

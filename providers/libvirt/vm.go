@@ -60,9 +60,12 @@ func (l *Libvirt) applyVM(ctx context.Context, r providers.Ref, want engine.VM, 
 	if err != nil {
 		return want, false, err
 	}
-	d, err := find(h, l.name(r.Address, r.Gen))
+	d, err := l.machine(h, r)
 	switch {
 	case errors.Is(err, providers.ErrNotFound):
+		if err := l.sweepWarm(h, r); err != nil {
+			return want, false, err
+		}
 	case err != nil:
 		return want, false, err
 	case l.ours(d.tag) && d.tag.is(r) && (prior != nil || d.tag.Operation == r.Operation):
@@ -75,11 +78,14 @@ func (l *Libvirt) applyVM(ctx context.Context, r providers.Ref, want engine.VM, 
 		return want, false, taken("domain", d.Name, d.tag)
 	}
 	ip, err := l.create(ctx, h, r, want)
+	if err == nil && r.Address.Kind == engine.KindWarm {
+		err = l.talks(ctx, h, r)
+	}
 	switch {
 	case errors.Is(err, errLost):
 		return want, false, err // the next attempt finds what there is
 	case err != nil:
-		return want, false, errors.Join(err, l.strip(h, l.name(r.Address, r.Gen)))
+		return want, false, errors.Join(err, l.strip(h, l.domainName(r)))
 	}
 	l.fill(&want, r, ip)
 	return want, true, nil
@@ -103,13 +109,13 @@ func (l *Libvirt) create(ctx context.Context, h hypervisor, r providers.Ref, wan
 		case errors.Is(err, errLost), ctx.Err() != nil && g == nil:
 			return netip.Addr{}, err
 		case ctx.Err() != nil:
-			return netip.Addr{}, l.mute(h, l.name(r.Address, r.Gen), err)
+			return netip.Addr{}, l.mute(h, l.domainName(r), err)
 		}
 		if g != nil {
 			l.goldens.spoil(g.key, err)
 		}
 		l.settings.Log.Warn("a machine is started, since none could be made of a golden one's state", "addr", r.Address, "err", err)
-		if err := l.strip(h, l.name(r.Address, r.Gen)); err != nil {
+		if err := l.strip(h, l.domainName(r)); err != nil {
 			return netip.Addr{}, err
 		}
 	}
@@ -117,7 +123,7 @@ func (l *Libvirt) create(ctx context.Context, h hypervisor, r providers.Ref, wan
 	if err != nil {
 		return ip, err
 	}
-	return ip, l.start(ctx, h, r, ip)
+	return ip, l.start(ctx, h, l.domainName(r), ip)
 }
 
 // wake brings a machine that exists to run.
@@ -132,12 +138,14 @@ func (l *Libvirt) wake(ctx context.Context, h hypervisor, r providers.Ref, d kno
 			return want, true, err
 		}
 	}
-	return want, true, l.start(ctx, h, r, ip)
+	if err := l.start(ctx, h, d.Name, ip); err != nil || !l.wasWarm(d, r) {
+		return want, true, err
+	}
+	return want, true, l.identify(ctx, h, r, want, d)
 }
 
 // start starts a machine and waits until it is ready.
-func (l *Libvirt) start(ctx context.Context, h hypervisor, r providers.Ref, ip netip.Addr) error {
-	name := l.name(r.Address, r.Gen)
+func (l *Libvirt) start(ctx context.Context, h hypervisor, name string, ip netip.Addr) error {
 	if err := h.Start(name); err != nil {
 		return startFault(err)
 	}
@@ -203,7 +211,7 @@ func (l *Libvirt) readVM(_ context.Context, r providers.Ref, known engine.VM) (e
 	if err != nil {
 		return known, providers.Status{}, err
 	}
-	d, err := find(h, l.name(r.Address, r.Gen))
+	d, err := l.machine(h, r)
 	if errors.Is(err, providers.ErrNotFound) || err == nil && !(l.ours(d.tag) && d.tag.is(r)) {
 		return known, gone, nil
 	}
@@ -244,12 +252,17 @@ func (l *Libvirt) removeVM(_ context.Context, r providers.Ref, _ engine.VM) erro
 		return err
 	}
 	name := l.name(r.Address, r.Gen)
-	d, err := find(h, name)
+	d, err := l.machine(h, r)
 	if err != nil && !errors.Is(err, providers.ErrNotFound) {
 		return err
 	}
 	if err == nil && !(l.ours(d.tag) && d.tag.is(r)) {
 		return nil // it is somebody else's
+	}
+	if err == nil {
+		name = d.Name
+	} else if r.Address.Kind == engine.KindWarm {
+		return l.sweepWarm(h, r)
 	}
 	if err := l.strip(h, name); err != nil {
 		return err

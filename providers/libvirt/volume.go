@@ -91,7 +91,7 @@ func (l *Libvirt) makeDisk(h hypervisor, r providers.Ref, want engine.VM, g *gol
 	if err != nil {
 		return d, err
 	}
-	machine := l.name(r.Address, r.Gen)
+	machine := l.domainName(r)
 	if err := l.removeDisks(h, machine); err != nil {
 		return d, err
 	}

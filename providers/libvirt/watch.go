@@ -65,7 +65,7 @@ func (l *Libvirt) Watch(ctx context.Context) iter.Seq2[providers.Event, error] {
 func (l *Libvirt) names(h hypervisor) func(name string) (providers.Ref, bool) {
 	seen := map[string]providers.Ref{}
 	note := func(d known) {
-		if r, ok := d.tag.ref(); ok && l.ours(d.tag) && r.Address.Kind == engine.KindVM {
+		if r, ok := d.tag.ref(); ok && l.ours(d.tag) && r.Address.Kind != engine.KindNetwork {
 			seen[d.Name] = r
 		}
 	}
@@ -74,7 +74,7 @@ func (l *Libvirt) names(h hypervisor) func(name string) (providers.Ref, bool) {
 		note(d)
 	}
 	return func(name string) (providers.Ref, bool) {
-		if _, ok := seen[name]; !ok {
+		if r, ok := seen[name]; !ok || r.Address.Kind == engine.KindWarm { // it may have become another
 			if d, err := find(h, name); err == nil {
 				note(d)
 			}
