@@ -15,6 +15,7 @@ import (
 
 	"github.com/flowctl/flowctl/cmd/flowctl/view"
 	"github.com/flowctl/flowctl/internal/lb"
+	"github.com/flowctl/flowctl/providers/sim"
 )
 
 // crashFlow is two tiers with every kind of edge between them; %s is its name.
@@ -274,6 +275,51 @@ func TestDestroyKilledAtPoints(t *testing.T) {
 		}
 		f.must("destroy", "-auto-approve")
 		f.gone(point)
+		return killed
+	})
+}
+
+// A warm machine that becomes another is one of the two at any moment: each machine is
+// made once, whenever the apply dies.
+func TestTakingAWarmMachineKilledAtEveryPoint(t *testing.T) {
+	const text = `
+flow "%s" {
+  provider = "sim"
+}
+
+variable "n" {}
+
+vm "node" {
+  count  = var.n
+  warm   = 1
+  cpus   = 2
+  memory = "1GiB"
+}
+`
+	loopPoints(t, 15, func(t *testing.T, point int) bool {
+		f := flowctl{t: t, dir: t.TempDir(), name: fmt.Sprintf("crash-warm-%d", point)}
+		if err := os.WriteFile(filepath.Join(f.dir, "flow.hcl"), fmt.Appendf(nil, text, f.name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f.must("apply", "-auto-approve", "-no-serve", "-var=n=1")
+		_, killed, err := f.run(point, "apply", "-auto-approve", "-no-serve", "-var=n=2")
+		if !killed && err != nil {
+			t.Fatal(err)
+		}
+		f.must("apply", "-auto-approve", "-no-serve", "-var=n=2")
+		f.must("plan", "-detailed-exitcode", "-var=n=2")
+		w, err := sim.OpenWorld(filepath.Join(f.dir, ".flowctl", f.name, "sim"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		var there []string
+		for _, o := range w.Objects() {
+			there = append(there, o.Address.String())
+		}
+		if want := []string{"vm.node[0]", "vm.node[1]", "warm.node[0]"}; !slices.Equal(there, want) {
+			t.Errorf("killed at point %d: there are %v, want %v", point, there, want)
+		}
 		return killed
 	})
 }

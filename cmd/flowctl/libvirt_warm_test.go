@@ -17,8 +17,8 @@ func TestLibvirtKilledWhileAWarmMachineIsTaken(t *testing.T) {
 	machine := needMachines(t)
 	f := flowctl{t: t, dir: t.TempDir(), name: "virt-warm"}
 	t.Cleanup(func() { killLeftovers(t, f.dir) })
-	text := fmt.Sprintf(libvirtFlow, f.name, machine)
-	text = strings.NewReplacer("count   = 2", "count   = var.n\n  warm    = 1", "256MiB", "512MiB").Replace(text) + "variable \"n\" {}\n"
+	text := fmt.Sprintf(libvirtFlow, f.name, machine, 2)
+	text = strings.NewReplacer("count   = 2", "count   = var.n\n  warm    = 1", "192MiB", "512MiB").Replace(text) + "variable \"n\" {}\n"
 	if err := os.WriteFile(filepath.Join(f.dir, "flow.hcl"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
