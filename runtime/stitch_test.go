@@ -135,6 +135,36 @@ func TestASignalThatFailedIsSentByTheNextApply(t *testing.T) {
 	l.settled(d)
 }
 
+// Files that a replica did not take over are taken back by an apply of the spec from
+// before, and it is told.
+func TestFilesThatWereRefusedAreTakenBack(t *testing.T) {
+	l := newLab(t)
+	hear := true
+	l.wrap = func(p providers.Provider) providers.Provider { return deaf{p, &hear} }
+	text := onChange("on_change = \"signal\"\n    signal = \"SIGUSR1\"")
+	before := load(t, edit(t, text, `content = join("\n", function.api[*].address)`, `content = "old"`))
+	l.apply(before)
+	hear = false
+	if _, err := l.try(runtime.Request{Desired: load(t, edit(t, text, `content = join("\n", function.api[*].address)`, `content = "new"`))}); err == nil {
+		t.Fatal("nothing failed")
+	}
+	hear = true
+	n := len(l.world.Events())
+	l.apply(before)
+	for _, o := range l.world.Objects() {
+		if o.Address.Group() != web {
+			continue
+		}
+		if files := engine.MustDecode[engine.Replica](o.Value).Files; files[0].Content != "old" {
+			t.Errorf("%s has the file %q", o.Address, files[0].Content)
+		}
+	}
+	if got := strings.Count(l.did(n), "SIGUSR1"); got != 2 {
+		t.Errorf("%d signals, want 2: %s", got, l.did(n))
+	}
+	l.settled(before)
+}
+
 // slow is a provider whose replicas of api work from their third check on.
 type slow struct {
 	providers.Provider

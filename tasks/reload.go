@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
@@ -41,10 +42,20 @@ func (r *Runner) reload(ctx context.Context, p providers.Provider, c *engine.Cha
 	return nil
 }
 
-// unreloaded is the result for a replica that has new files and does not know it:
-// it is recorded with the old ones, so that the next apply tries again.
+// notTakenOver stands, in what is recorded, for the content of a file that a replica
+// has and whose program may not know it.
+const notTakenOver = "(the replica has not taken over what was in it)"
+
+// unreloaded is the result for a replica that has new files and may not know it: of
+// those nothing is recorded that could be wanted, so that the next apply puts them in
+// and tells of them again, also if it wants what was there before.
 func (r *Runner) unreloaded(c *engine.Change, o engine.Object) engine.Result {
-	o.Value = engine.With(o.Value, map[string]cty.Value{"file": c.Prior.Value.GetAttr("file")})
+	v := engine.MustDecode[engine.Replica](o.Value)
+	for _, f := range engine.ChangedFiles(filesOf(c.Prior.Value), v.Files) {
+		i := slices.IndexFunc(v.Files, func(w engine.File) bool { return w.Path == f.Path })
+		v.Files[i].Content = notTakenOver
+	}
+	o.Value = engine.With(o.Value, map[string]cty.Value{"file": engine.Encode(v).GetAttr("file")})
 	return doubtful(o)
 }
 
