@@ -3,12 +3,15 @@ package runtime_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/engine/exec"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/flowctl/flowctl/runtime"
+	"github.com/flowctl/flowctl/state"
 )
 
 // stitched is a flow in which web has a file with the addresses of all of api.
@@ -163,6 +166,44 @@ func TestFilesThatWereRefusedAreTakenBack(t *testing.T) {
 		t.Errorf("%d signals, want 2: %s", got, l.did(n))
 	}
 	l.settled(before)
+}
+
+// An update of files that was killed, at any write, and then taken back in the spec
+// leaves no new file.
+func TestFilesOfAKilledUpdateAreTakenBack(t *testing.T) {
+	text := onChange("on_change = \"signal\"\n    signal = \"SIGUSR1\"")
+	spec := func(content string) engine.Desired {
+		return load(t, edit(t, text, `content = join("\n", function.api[*].address)`, fmt.Sprintf("content = %q", content)))
+	}
+	killed := true
+	for n := 0; killed; n++ {
+		l := newLab(t)
+		l.apply(spec("old"))
+		writes := &killer{left: n, torn: n%2 == 1}
+		l.flow.Journal = func(lease *state.Lease) exec.Journal {
+			writes.Journal = l.store.Journal(lease)
+			return writes
+		}
+		begun := len(l.world.Events())
+		_, err := l.try(runtime.Request{Desired: spec("new")})
+		killed = errors.Is(err, errKilled) || writes.left <= 0
+		l.flow.Journal = func(lease *state.Lease) exec.Journal { return l.store.Journal(lease) }
+		did, back := l.did(begun), len(l.world.Events())
+		l.apply(spec("old"))
+		for _, o := range l.world.Objects() {
+			if o.Address.Group() != web {
+				continue
+			}
+			update := "update " + o.Address.String()
+			if strings.Contains(did, update) && !strings.Contains(l.did(back), "SIGUSR1 "+o.Address.String()) {
+				t.Errorf("killed at write %d: %s was not told: %s; then %s", n, o.Address, did, l.did(back))
+			}
+			if files := engine.MustDecode[engine.Replica](o.Value).Files; files[0].Content != "old" {
+				t.Errorf("killed at write %d: %s has the file %q", n, o.Address, files[0].Content)
+			}
+		}
+		l.settled(spec("old"))
+	}
 }
 
 // slow is a provider whose replicas of api work from their third check on.

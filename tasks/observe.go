@@ -159,6 +159,9 @@ func Recover(ctx context.Context, source Source, snap engine.Snapshot, paralleli
 		}
 		if known, ok := recorded[o.Key()]; ok {
 			o.Value, o.Needs, o.Sensitive = known.Value, known.Needs, known.Sensitive
+			if in.Op == engine.OpUpdate && in.Address.Kind == engine.KindFunction && in.Planned.GetAttr("file").IsWhollyKnown() {
+				o.Value = untaken(known.Value, in.Planned, known.Value) // nobody knows how far it came
+			}
 		}
 		if _, again := byKey[o.Key()]; !again {
 			objects = append(objects, o)

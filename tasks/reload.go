@@ -50,13 +50,19 @@ const notTakenOver = "(the replica has not taken over what was in it)"
 // those nothing is recorded that could be wanted, so that the next apply puts them in
 // and tells of them again, also if it wants what was there before.
 func (r *Runner) unreloaded(c *engine.Change, o engine.Object) engine.Result {
-	v := engine.MustDecode[engine.Replica](o.Value)
-	for _, f := range engine.ChangedFiles(filesOf(c.Prior.Value), v.Files) {
+	o.Value = untaken(c.Prior.Value, o.Value, o.Value)
+	return doubtful(o)
+}
+
+// untaken is a replica's value with the files of is, of which those that are other than
+// in was may not have been taken over.
+func untaken(was, is, value cty.Value) cty.Value {
+	v := engine.MustDecode[engine.Replica](is)
+	for _, f := range engine.ChangedFiles(filesOf(was), v.Files) {
 		i := slices.IndexFunc(v.Files, func(w engine.File) bool { return w.Path == f.Path })
 		v.Files[i].Content = notTakenOver
 	}
-	o.Value = engine.With(o.Value, map[string]cty.Value{"file": engine.Encode(v).GetAttr("file")})
-	return doubtful(o)
+	return engine.With(value, map[string]cty.Value{"file": engine.Encode(v).GetAttr("file")})
 }
 
 func filesOf(v cty.Value) []engine.File { return engine.MustDecode[engine.Replica](v).Files }
