@@ -250,6 +250,29 @@ func TestTwoControllers(t *testing.T) {
 	f.must("destroy", "-auto-approve")
 }
 
+// All the while that sizes go up and down the plan of the spec is empty.
+func TestThePlanIsEmptyWhileSizesChange(t *testing.T) {
+	f := newLooping(t, "calm", 1, 1,
+		"target = 1\n", "target = 1\n    burst {\n      factor = 0\n    }\n",
+		"  max    = 12\n", "  max    = 12\n  down {\n    stabilise = \"1s\"\n    cooldown = \"0s\"\n    limit {\n      replicas = 2\n      per = \"1s\"\n    }\n  }\n")
+	for _, size := range []int{10, 2} {
+		f.size(size)
+		plans := 0
+		f.until(fmt.Sprintf("%d replicas", size), func() bool {
+			out, _, err := f.run(0, "plan", "-detailed-exitcode")
+			if err != nil {
+				t.Errorf("on the way to %d: %v\n%s", size, err, out)
+			}
+			plans++
+			return f.counts("function") == size
+		})
+		t.Logf("%d plans on the way to %d", plans, size)
+		f.settled(size)
+	}
+	f.must("destroy", "-auto-approve")
+	f.gone(0)
+}
+
 // A source of a metric that is killed changes no size, and hinders nothing else: a
 // machine that dies meanwhile is made again. When the source is there again, sizes
 // follow it, both ways.

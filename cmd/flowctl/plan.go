@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/flowctl/flowctl/cmd/flowctl/args"
 	"github.com/flowctl/flowctl/cmd/flowctl/view"
@@ -129,11 +130,11 @@ func (s *session) plan(ctx context.Context, p args.Plan, out string, detailed, a
 	if err != nil {
 		return err
 	}
-	s.warnIfBusy(ctx)
-	planned, diags, err := s.flow.Plan(ctx, r)
+	planned, diags, err := s.planSettled(ctx, r)
 	if err != nil {
 		return err
 	}
+	s.warnIfBusy(ctx)
 	diags = append(s.diags, diags...)
 	if asJSON {
 		s.app.writeJSON(view.PlanJSON(planned.Plan, diags, s.sources))
@@ -161,6 +162,40 @@ func (s *session) plan(ctx context.Context, p args.Plan, out string, detailed, a
 		return shown(exitError) // there may be changes
 	}
 	return nil
+}
+
+// settleTime is how long a plan waits for what the controller has under way.
+const settleTime = 10 * time.Second
+
+// planSettled plans, and plans again while it is the controller that is about to do what
+// the plan says: half of what it is doing is no change that anybody has to make.
+func (s *session) planSettled(ctx context.Context, r runtime.Request) (runtime.Planned, engine.Diagnostics, error) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for begun := s.app.now(); ; {
+		planned, diags, err := s.flow.Plan(ctx, r)
+		if err != nil || planned.Plan.Empty() || s.store == nil || s.app.now().Sub(begun) > settleTime || !s.underWay(ctx, planned.Snapshot.Serial) {
+			return planned, diags, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return planned, diags, context.Cause(ctx)
+		}
+	}
+}
+
+// underWay reports whether the controller changes the flow, or has since a serial.
+func (s *session) underWay(ctx context.Context, serial int64) bool {
+	h, err := s.store.Holder(ctx, state.ApplyLock)
+	if err != nil {
+		return false
+	}
+	if h != nil && runtime.Alive(*h) {
+		return h.Command == runtime.ControllerCommand
+	}
+	v, err := s.store.Version(ctx)
+	return err == nil && v.Serial != serial
 }
 
 // warnIfBusy says that what is shown may be changing.
