@@ -292,3 +292,16 @@ func TestSizeNeedsANewMachine(t *testing.T) {
 		t.Errorf("a change of memory and slots replaces for %q", p.ReplacePaths)
 	}
 }
+
+// KVM is tried with the processor that machines get: there are computers on which it
+// runs with others, and QEMU ends with this one.
+func TestKVMIsTriedAsItIsUsed(t *testing.T) {
+	l := bare(t)
+	l.accel = func() string { return "kvm" }
+	var d libvirtxml.Domain
+	l.accelerate(&d)
+	as := map[string]string{"host-passthrough": "-cpu host"}[d.CPU.Mode] // docs of libvirt, "CPU model and topology"
+	if args := strings.Join(probeArgs("image"), " "); as == "" || !strings.Contains(args, as+" ") {
+		t.Errorf("machines get the processor %q, and it is tried with %s", d.CPU.Mode, args)
+	}
+}
