@@ -216,7 +216,21 @@ func (f *Flow) run(ctx, hard context.Context, l *state.Lease, p Planned, o Optio
 	ended(info)
 	end, cancel := context.WithTimeout(context.WithoutCancel(hard), 10*time.Second)
 	defer cancel()
+	if late := p.Found.Overtaken(touched(steps, report)); len(late) > 0 {
+		err = errors.Join(err, f.Store.Adjust(end, l, state.Adjust{Resolve: late}))
+	}
 	return errors.Join(err, f.Store.EndRun(end, l, info))
+}
+
+// touched lists the objects that steps which have succeeded made, changed or removed.
+func touched(steps []engine.Step, r exec.Report) map[engine.Key]bool {
+	done := map[engine.Key]bool{}
+	for i, s := range steps {
+		if s.Op.Touches() && i < len(r.States) && r.States[i] == engine.Done {
+			done[engine.Key{Address: s.Address, Gen: s.Gen}] = true
+		}
+	}
+	return done
 }
 
 // random is a source of chance for one run.

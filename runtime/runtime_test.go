@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -603,6 +604,51 @@ func TestKilledAtEveryWriteThenApplied(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// mute is a provider that cannot say what there is until it is told to make something.
+type mute struct {
+	providers.Provider
+	asked *atomic.Bool
+}
+
+func (m mute) Unwrap() providers.Provider { return m.Provider }
+
+func (m mute) Read(ctx context.Context, o engine.Object) (engine.Observation, error) {
+	if !m.asked.Load() {
+		return engine.Observation{}, errors.New("it does not answer")
+	}
+	return m.Provider.Read(ctx, o)
+}
+
+func (m mute) Apply(ctx context.Context, c providers.Call) (engine.Object, error) {
+	m.asked.Store(true)
+	return m.Provider.Apply(ctx, c)
+}
+
+// What an interrupted operation left cannot be found out, but the next apply makes it
+// all the same: then that operation is over, too.
+func TestAnInterruptedOperationIsOvertaken(t *testing.T) {
+	l := newLab(t)
+	d := load(t, "vm \"node\" {\n cpus = 1\n memory = \"1GiB\"\n}\n")
+	l.flow.Journal = func(lease *state.Lease) exec.Journal { return &killer{Journal: l.store.Journal(lease), left: 1} }
+	if _, err := l.try(runtime.Request{Desired: d}); !errors.Is(err, errKilled) || len(l.world.Objects()) != 1 {
+		t.Fatalf("killed with %d machines made: %v", len(l.world.Objects()), err)
+	}
+	l.flow.Journal = func(lease *state.Lease) exec.Journal { return l.store.Journal(lease) }
+	asked := &atomic.Bool{}
+	l.wrap = func(p providers.Provider) providers.Provider { return mute{p, asked} }
+	l.apply(d)
+	snap, err := l.store.Snapshot(t.Context())
+	if err != nil || len(snap.Open) > 0 {
+		t.Errorf("open are %v (%v)", snap.Open, err)
+	}
+	if p := l.plan(d); !p.Plan.Empty() {
+		t.Errorf("planned again: %s", show(p.Plan))
+	}
+	if n := len(l.world.Objects()); n != 1 {
+		t.Errorf("there are %d machines", n)
 	}
 }
 

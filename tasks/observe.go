@@ -18,6 +18,7 @@ type Found struct {
 	Observed map[engine.Key]engine.Observation
 	Adopted  []engine.Object  // made by an interrupted run, and not recorded by it
 	Resolved []engine.Outcome // operations of interrupted runs whose outcome is known now
+	Open     []engine.Intent  // those that nobody could tell about
 	Warnings engine.Diagnostics
 }
 
@@ -187,7 +188,22 @@ func doubles(open []engine.Intent, last map[engine.Key]engine.Intent, seen map[e
 	for _, in := range open {
 		k := engine.Key{Address: in.Address, Gen: in.Gen}
 		if in.Op.Touches() && in.Operation != last[k].Operation && seen[k].Presence != engine.Unreachable {
-			out = append(out, outcome(in, "interrupted; a later operation went on"))
+			out = append(out, outcome(in, overtaken))
+		}
+	}
+	return out
+}
+
+// overtaken is what became of an operation when a later one on its object ended.
+const overtaken = "interrupted; a later operation went on"
+
+// Overtaken resolves the operations that nobody could tell about, but on whose
+// objects a run has carried out steps since.
+func (f *Found) Overtaken(done map[engine.Key]bool) []engine.Outcome {
+	var out []engine.Outcome
+	for _, in := range f.Open {
+		if done[engine.Key{Address: in.Address, Gen: in.Gen}] {
+			out = append(out, outcome(in, overtaken))
 		}
 	}
 	return out
@@ -202,6 +218,7 @@ func (f *Found) resolve(in engine.Intent, o engine.Object) {
 	obs := f.Observed[o.Key()]
 	switch obs.Presence {
 	case engine.Unreachable:
+		f.Open = append(f.Open, in)
 		f.Warnings = append(f.Warnings, engine.Diagnostic{
 			Severity: engine.Warning, Summary: "Interrupted operation not resolved", Address: in.Address,
 			Detail: fmt.Sprintf("Run %d was interrupted while it was about to %s %s, and what it left could not be found out: %s.", in.Run, in.Op, in.Address, obs.Why),

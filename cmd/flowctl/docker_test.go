@@ -175,7 +175,9 @@ func (f flowctl) wholeDocker(point int) {
 // backends that tells of.
 func (f flowctl) asRecorded(point int) (backends []string) {
 	f.t.Helper()
-	f.must("plan", "-detailed-exitcode")
+	if _, _, err := f.run(0, "plan", "-detailed-exitcode"); err != nil {
+		f.t.Fatalf("killed at point %d: %v\nthe state:\n%s\nthe run that was to put it right:\n%s", point, err, f.must("show", "-json"), f.must("runs", "show", "-json"))
+	}
 	var state view.JSONState
 	if err := json.Unmarshal([]byte(f.must("show", "-json")), &state); err != nil {
 		f.t.Fatal(err)
