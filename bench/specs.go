@@ -33,9 +33,17 @@ func flatTerraform(n int) string {
 }
 
 // neighbours are the locals of a layered flow: the keys of a layer, and for each
-// key the next one.
+// key the next one. range makes 1024 numbers at most, so a layer is counted in rows.
 func neighbours(n int) string {
-	return fmt.Sprintf("locals {\n  keys = toset([for i in range(%[1]d) : \"k${i}\"])\n  next = { for i in range(%[1]d) : \"k${i}\" => \"k${(i + 1) %% %[1]d}\" }\n}\n\n", n/layers)
+	width := n / layers
+	row := min(width, 1000)
+	return fmt.Sprintf(`locals {
+  all  = flatten([for r in range(%d) : [for i in range(%d) : r * %[2]d + i]])
+  keys = toset([for i in local.all : "k${i}"])
+  next = { for i in local.all : "k${i}" => "k${(i + 1) %% %d}" }
+}
+
+`, width/row, row, width)
 }
 
 func layeredFlow(n int) string {

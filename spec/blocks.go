@@ -103,7 +103,7 @@ var commonNames = []string{"for_each", "provider", "depends_on", "timeouts"}
 
 // maxInstances is the most block instances of a flow: enough for all that it is
 // made for, and no more than memory holds.
-const maxInstances = 50_000
+const maxInstances = 200_000
 
 // expandBlocks evaluates for_each and makes the instances, and with them the
 // scope in which attributes such as to and on find the blocks they refer to.

@@ -115,7 +115,7 @@ func TestManyFaults(t *testing.T) {
 func TestTooManyInstances(t *testing.T) {
 	t.Chdir(t.TempDir())
 	var keys strings.Builder
-	for i := range 50_001 {
+	for i := range 200_001 {
 		fmt.Fprintf(&keys, "k%d,", i)
 	}
 	write(t, "keys.txt", strings.TrimSuffix(keys.String(), ","))
