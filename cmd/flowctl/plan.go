@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -145,7 +146,7 @@ func (s *session) plan(ctx context.Context, p args.Plan, out string, detailed, a
 		return shown(exitError)
 	}
 	if !asJSON {
-		fmt.Fprint(s.app.out, view.Plan(planned.Plan, s.app.outStyle()))
+		io.WriteString(s.app.out, view.Plan(planned.Plan, s.app.outStyle()))
 	}
 	if out != "" {
 		if err := s.save(planned, diags, out); err != nil {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/zclconf/go-cty/cty"
@@ -14,24 +15,37 @@ import (
 // alike share one entry.
 func Plan(p engine.Plan, s Style) string {
 	var b strings.Builder
-	entries := collect(p)
-	shown := 0
-	for _, e := range entries {
-		if e.first.Action == engine.NoOp && len(e.first.Leftovers) == 0 {
-			continue
-		}
-		if shown == 0 {
-			b.WriteString("flowctl will do the following:\n\n")
-		}
-		shown++
-		e.write(&b, p, s)
+	entries := slices.DeleteFunc(collect(p), func(e entry) bool { return e.first.Action == engine.NoOp && len(e.first.Leftovers) == 0 })
+	if len(entries) > 0 {
+		b.WriteString("flowctl will do the following:\n\n")
 	}
+	b.WriteString(strings.Join(render(entries, p, s), ""))
 	writeRollouts(&b, p, s)
 	writeHolds(&b, p, s)
 	writeSizes(&b, p, s)
 	writeOutputs(&b, p, s)
 	b.WriteString(summary(p, s))
 	return b.String()
+}
+
+// batch is how many entries one goroutine renders at a time.
+const batch = 256
+
+// render writes entries, in order, on all cores.
+func render(entries []entry, p engine.Plan, s Style) []string {
+	texts := make([]string, (len(entries)+batch-1)/batch)
+	var wg sync.WaitGroup
+	for i := range texts {
+		wg.Go(func() {
+			var b strings.Builder
+			for _, e := range entries[i*batch : min((i+1)*batch, len(entries))] {
+				e.write(&b, p, s)
+			}
+			texts[i] = b.String()
+		})
+	}
+	wg.Wait()
+	return texts
 }
 
 // entry is one change, or several of one group that are alike.
