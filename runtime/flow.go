@@ -13,6 +13,7 @@ import (
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/engine/exec"
 	"github.com/flowctl/flowctl/engine/plan"
+	"github.com/flowctl/flowctl/internal/spread"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/flowctl/flowctl/state"
 	"github.com/flowctl/flowctl/tasks"
@@ -157,7 +158,7 @@ func (f *Flow) recompute(ctx context.Context, p *Planned) engine.Diagnostics {
 	p.Plan, diags = plan.Compute(plan.Input{
 		Desired: p.Request.Desired, Recorded: recorded, Observed: p.Found.Observed, Destroy: p.Request.Destroy,
 		Targets: p.Request.Targets, Replace: p.Request.Replace, Sizes: p.Request.Sizes, Pins: p.Request.Pins, Now: p.Request.Now, Live: p.Request.Live,
-		Spread: spread,
+		Spread: spread.Each,
 		Refine: func(provider string, pr engine.Proposal) engine.Proposal { return f.refine(ctx, provider, pr) },
 	})
 	return diags

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/internal/spread"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -127,27 +127,7 @@ func readObjects(ask query, snap *engine.Snapshot) error {
 	if err := rows.Err(); err != nil {
 		return err
 	}
-	return decodeObjects(snap.Objects, stored)
-}
-
-// batch is how many objects one goroutine decodes at a time: enough that starting
-// it costs nothing, so few that small states are read without.
-const batch = 512
-
-// decodeObjects completes objects with what was stored of each, on all cores.
-func decodeObjects(objects []engine.Object, stored []storedObject) error {
-	errs := make([]error, (len(objects)+batch-1)/batch)
-	var wg sync.WaitGroup
-	for i := range errs {
-		from, to := i*batch, min((i+1)*batch, len(objects))
-		wg.Go(func() {
-			for n := from; n < to && errs[i] == nil; n++ {
-				errs[i] = stored[n].into(&objects[n])
-			}
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return spread.Try(len(stored), func(i int) error { return stored[i].into(&snap.Objects[i]) })
 }
 
 func (s storedObject) into(o *engine.Object) (err error) {

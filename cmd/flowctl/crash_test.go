@@ -117,18 +117,26 @@ func (f flowctl) must(args ...string) string {
 	return out
 }
 
-// whole checks that the world is just what the state says: no orphan, no
-// duplicate, and nothing left to do.
-func (f flowctl) whole(point int) {
+// recorded checks that nothing is left to do, or open, and returns the state.
+func (f flowctl) recorded(when string) (state view.JSONState) {
 	f.t.Helper()
-	f.must("plan", "-detailed-exitcode")
-	var state view.JSONState
+	if _, _, err := f.run(0, "plan", "-detailed-exitcode"); err != nil {
+		f.t.Fatalf("%s: %v\nthe state:\n%s\nthe run that was to put it right:\n%s", when, err, f.must("show", "-json"), f.must("runs", "show", "-json"))
+	}
 	if err := json.Unmarshal([]byte(f.must("show", "-json")), &state); err != nil {
 		f.t.Fatal(err)
 	}
 	if state.Open > 0 {
-		f.t.Errorf("killed at point %d: %d operations are still open", point, state.Open)
+		f.t.Errorf("%s: %d operations are still open", when, state.Open)
 	}
+	return state
+}
+
+// whole checks that the world is just what the state says: no orphan, no
+// duplicate, and nothing left to do.
+func (f flowctl) whole(point int) {
+	f.t.Helper()
+	state := f.recorded(fmt.Sprintf("killed at point %d", point))
 	var replicas, machines, backends []string
 	for _, o := range state.Objects {
 		name := fmt.Sprintf("%s#%d", o.Address, o.Generation)

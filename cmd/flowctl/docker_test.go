@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/flowctl/flowctl/cmd/flowctl/view"
 	"github.com/flowctl/flowctl/internal/dockerlab"
 	"github.com/flowctl/flowctl/internal/load"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -175,16 +174,7 @@ func (f flowctl) wholeDocker(point int) {
 // backends that tells of.
 func (f flowctl) asRecorded(point int) (backends []string) {
 	f.t.Helper()
-	if _, _, err := f.run(0, "plan", "-detailed-exitcode"); err != nil {
-		f.t.Fatalf("killed at point %d: %v\nthe state:\n%s\nthe run that was to put it right:\n%s", point, err, f.must("show", "-json"), f.must("runs", "show", "-json"))
-	}
-	var state view.JSONState
-	if err := json.Unmarshal([]byte(f.must("show", "-json")), &state); err != nil {
-		f.t.Fatal(err)
-	}
-	if state.Open > 0 {
-		f.t.Errorf("killed at point %d: %d operations are still open", point, state.Open)
-	}
+	state := f.recorded(fmt.Sprintf("killed at point %d", point))
 	want := []string{"network " + f.name + ".host-box", "volume " + f.name + ".shared"}
 	for _, o := range state.Objects {
 		var value struct{ ID string }

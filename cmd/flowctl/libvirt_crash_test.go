@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -15,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/flowctl/flowctl/cmd/flowctl/view"
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
 )
@@ -85,14 +83,7 @@ func (g guests) there() (own, shared []string) {
 // left to do.
 func (g guests) whole(when string) {
 	g.t.Helper()
-	g.must("plan", "-detailed-exitcode")
-	var state view.JSONState
-	if err := json.Unmarshal([]byte(g.must("show", "-json")), &state); err != nil {
-		g.t.Fatal(err)
-	}
-	if state.Open > 0 {
-		g.t.Errorf("%s: %d operations are still open", when, state.Open)
-	}
+	state := g.recorded(when)
 	var recorded, things []string
 	for _, o := range state.Objects {
 		recorded = append(recorded, o.Address+" "+o.Lifecycle)

@@ -14,6 +14,7 @@ import (
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/zclconf/go-cty/cty"
+	"golang.org/x/sync/errgroup"
 )
 
 // A machine that was warm keeps the domain that it had, since libvirt gives no domain
@@ -221,36 +222,17 @@ func (l *Libvirt) identify(ctx context.Context, h hypervisor, r providers.Ref, w
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeTime)
 	defer cancel()
-	return together(ctx,
-		func(context.Context) error { return l.reseed(h, r, want, d, ip) },
-		func(ctx context.Context) error {
-			if err := awake(ctx, h, d.Name); err != nil {
-				return err
-			}
-			_, err := inGuest(ctx, h, d.Name, nil, rename, hostnameOf(r))
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return l.reseed(h, r, want, d, ip) })
+	all.Go(func() error {
+		if err := awake(ctx, h, d.Name); err != nil {
 			return err
-		},
-		func(ctx context.Context) error { return l.ready(ctx, h, d.Name, ip) },
-	)
-}
-
-// together does several things at a time. When one fails, the others are cancelled.
-func together(ctx context.Context, all ...func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var first error
-	var once sync.Once
-	var wg sync.WaitGroup
-	for _, f := range all {
-		wg.Go(func() {
-			if err := f(ctx); err != nil {
-				once.Do(func() { first = err })
-				cancel()
-			}
-		})
-	}
-	wg.Wait()
-	return first
+		}
+		_, err := inGuest(ctx, h, d.Name, nil, rename, hostnameOf(r))
+		return err
+	})
+	all.Go(func() error { return l.ready(ctx, h, d.Name, ip) })
+	return all.Wait()
 }
 
 // rename gives a machine another name, which its hosts(5) has in place of the old one.

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/internal/spread"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -103,11 +104,16 @@ func (w *World) replay(r io.Reader) (good int64, err error) {
 	log = log[:bytes.LastIndexByte(log, '\n')+1]
 	lines := bytes.SplitAfter(log, []byte{'\n'})
 	lines = lines[:len(lines)-1] // what is after the last line's end
-	told, err := tell(lines)
-	if err != nil {
+	all := make([]told, len(lines))
+	if err := spread.Try(len(lines), func(i int) error {
+		if err := all[i].read(lines[i]); err != nil {
+			return fmt.Errorf("line %d: %w", i+1, err)
+		}
+		return nil
+	}); err != nil {
 		return 0, err
 	}
-	for _, t := range told {
+	for _, t := range all {
 		w.learn(t)
 	}
 	return int64(len(log)), nil
@@ -117,27 +123,6 @@ func (w *World) replay(r io.Reader) (good int64, err error) {
 type told struct {
 	record
 	value cty.Value
-}
-
-// batch is how many lines one goroutine reads at a time.
-const batch = 256
-
-// tell reads lines, on all cores.
-func tell(lines [][]byte) ([]told, error) {
-	out := make([]told, len(lines))
-	errs := make([]error, (len(lines)+batch-1)/batch)
-	var wg sync.WaitGroup
-	for b := range errs {
-		wg.Go(func() {
-			for i := b * batch; i < min((b+1)*batch, len(lines)) && errs[b] == nil; i++ {
-				if err := out[i].read(lines[i]); err != nil {
-					errs[b] = fmt.Errorf("line %d: %w", i+1, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return out, errors.Join(errs...)
 }
 
 func (t *told) read(line []byte) (err error) {

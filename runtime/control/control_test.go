@@ -538,18 +538,7 @@ func TestARollbackStays(t *testing.T) {
 		_, stop := l.serve()
 		defer stop()
 		after(5 * time.Minute)
-		snap, err := l.store.Snapshot(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		rev, err := runtime.Earlier(snap, web, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.request(newer, func(r *runtime.Request) {
-			r.Pins = []engine.Pin{{Function: web, Value: rev.Value}}
-			r.Targets = []engine.Address{web}
-		})
+		l.rollBack(newer)
 		l.ask(4)
 		after(3 * time.Minute)
 		l.expect("after the rollback", 8, 3)
@@ -558,6 +547,23 @@ func TestARollbackStays(t *testing.T) {
 				t.Errorf("%s runs the revision that was gone back from", o.Address)
 			}
 		}
+	})
+}
+
+// rollBack goes back to the revision of web before the one that a spec has.
+func (l *lab) rollBack(text string) {
+	l.t.Helper()
+	snap, err := l.store.Snapshot(l.t.Context())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	rev, err := runtime.Earlier(snap, web, 0)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.request(text, func(r *runtime.Request) {
+		r.Pins = []engine.Pin{{Function: web, Value: rev.Value}}
+		r.Targets = []engine.Address{web}
 	})
 }
 
@@ -583,18 +589,7 @@ func TestItGoesOnAfterARollbackOfWhatWasInterrupted(t *testing.T) {
 				if st := c.Status(); !strings.Contains(st.Held, "has not been finished") {
 					t.Fatalf("the status says %q", st.Held)
 				}
-				snap, err := l.store.Snapshot(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				rev, err := runtime.Earlier(snap, web, 0)
-				if err != nil {
-					t.Fatal(err)
-				}
-				l.request(newer, func(r *runtime.Request) {
-					r.Pins = []engine.Pin{{Function: web, Value: rev.Value}}
-					r.Targets = []engine.Address{web}
-				})
+				l.rollBack(newer)
 				l.ask(4)
 				after(5 * time.Minute)
 				if st := c.Status(); (st.Held != "") != more {

@@ -189,7 +189,7 @@ func (t *Table) groupRows(g []ResourceStatus, st FlowStatus, now time.Time, s St
 }
 
 func stateText(text string, states []string, s Style) string {
-	worst := len(states) > 0 && slices.ContainsFunc(states, func(st string) bool { return bad(st) < 10 })
+	worst := len(states) > 0 && slices.ContainsFunc(states, func(st string) bool { return bad(st) < bad("suspended") })
 	if worst {
 		return s.bad(text)
 	}
