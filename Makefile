@@ -37,16 +37,20 @@ demo: build
 demo-down: build
 	bin/flowctl destroy -auto-approve $(SPEC)
 
-# SUBSTRATE=docker is the same in containers, in hack/lab. SPEC may be any spec whose
-# output url answers; FLAGS=-var=substrate=libvirt is slower.
+# SUBSTRATE=docker is the same in containers, in hack/lab, and SUBSTRATE=libvirt on virtual
+# machines: with a load that those can carry which are emulated, and for as long as such a
+# machine takes. SPEC may be any spec whose output url answers.
 SUBSTRATE ?= local
 demo-scale-docker: SPEC = examples/two-tier-docker.hcl
-.PHONY: demo-scale demo-scale-local demo-scale-docker
+demo-scale-libvirt: FLAGS ?= -var=substrate=libvirt -var=rps=2 -base=2 -peak=14 -period=2m -at=20s
+.PHONY: demo-scale demo-scale-local demo-scale-docker demo-scale-libvirt
 demo-scale: build demo-scale-$(SUBSTRATE)
 demo-scale-local:
 	$(GO) run ./bench -only scale -spec=$(SPEC) -plot=demo-scale.svg $(FLAGS)
 demo-scale-docker:
 	hack/lab $(GO) run ./bench -only scale -spec=$(SPEC) -plot=demo-scale.svg $(FLAGS)
+demo-scale-libvirt:
+	hack/lab -machines $(GO) run ./bench -only scale -spec=$(SPEC) -plot=demo-scale.svg $(FLAGS)
 
 test: lint race
 	@hack/energy || test $$? = 75 # labs have no network

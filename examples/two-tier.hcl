@@ -17,6 +17,12 @@ variable "substrate" {
   description = "What makes the machines: local or libvirt"
 }
 
+variable "rps" {
+  type        = number
+  default     = 50
+  description = "Requests per second that each replica of web is to have"
+}
+
 # Virtual machines need a network, and their containers an image.
 
 locals {
@@ -100,7 +106,7 @@ scaling "web" {
   max    = 8
 
   metric "rps" {
-    target = 50 # requests per second and replica
+    target = var.rps # requests per second and replica
   }
 }
 
