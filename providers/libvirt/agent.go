@@ -69,10 +69,10 @@ func awake(ctx context.Context, h hypervisor, domain string) error {
 		if err == nil || !errors.Is(err, errSilent) {
 			return err
 		}
-		if d, err := h.Domain(domain); err != nil {
+		if over, err := startsOn(h, domain); err != nil {
 			return err
-		} else if d.State != "running" {
-			return providers.Permanent(fmt.Errorf("domain %s is %s before its guest agent has answered", domain, d.State))
+		} else if over != "" {
+			return providers.Permanent(fmt.Errorf("domain %s is %s before its guest agent has answered", domain, over))
 		}
 		if !p.wait(ctx) {
 			return fmt.Errorf("domain %s: %w: %w", domain, err, context.Cause(ctx))
@@ -95,6 +95,12 @@ func runInGuest(ctx context.Context, h hypervisor, domain string, argv []string,
 	}
 	for p := (pause{5 * time.Millisecond, 250 * time.Millisecond}); ; {
 		s, err := ask[execStatus](ctx, h, domain, "guest-exec-status", map[string]any{"pid": started.PID})
+		if errors.Is(err, errSilent) && ctx.Err() == nil { // as of a machine that is paused for a moment
+			if err := awake(ctx, h, domain); err != nil {
+				return ended{}, err
+			}
+			continue
+		}
 		switch {
 		case err != nil:
 			return ended{}, err

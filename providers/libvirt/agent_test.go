@@ -9,23 +9,36 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flowctl/flowctl/providers"
 )
 
 // guest is a hypervisor with one machine, whose agent speaks the protocol and runs
 // what it is told on this computer.
 type guest struct {
 	hypervisor
-	silent int    // how many commands get no answer
+	silent int    // how many commands get no answer; none does while it is paused
 	asks   int    // how often an answer is not there yet
 	state  string // the domain's
+	why    string // it is paused
+	resume int    // how often it was resumed
 	done   map[int]map[string]any
+	paused func() // is called once, when a program has been started
 }
 
-func (g *guest) Domain(name string) (domain, error) { return domain{Name: name, State: g.state}, nil }
+func (g *guest) Domain(name string) (domain, error) {
+	return domain{Name: name, State: g.state, Why: g.why}, nil
+}
+
+func (g *guest) Resume(string) error {
+	g.state, g.why = "running", ""
+	g.resume++
+	return nil
+}
 
 func (g *guest) Agent(name, command string, _ time.Duration) (string, error) {
-	if g.silent > 0 {
-		g.silent--
+	if g.silent > 0 || g.state == "paused" {
+		g.silent = max(0, g.silent-1)
 		return "", fmt.Errorf("domain %s: %w", name, errSilent)
 	}
 	var c struct {
@@ -48,6 +61,9 @@ func (g *guest) Agent(name, command string, _ time.Duration) (string, error) {
 	case "guest-exec":
 		pid := len(g.done) + 1
 		answer, g.done[pid] = map[string]any{"pid": pid}, run(c.Arguments.Path, c.Arguments.Arg, c.Arguments.Input)
+		if g.paused != nil {
+			g.paused()
+		}
 	case "guest-exec-status":
 		answer = g.done[c.Arguments.PID]
 		if g.asks > 0 {
@@ -116,5 +132,28 @@ func TestAgentsAreWaitedFor(t *testing.T) {
 	defer cancel()
 	if err := awake(ctx, &guest{state: "running", silent: 1 << 30}, "m"); !errors.Is(err, errSilent) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("an agent that never answers: %v", err)
+	}
+}
+
+// Whoever pauses a machine while it is made does not fail what makes it.
+func TestMachinesThatArePausedWhileTheyStartGoOn(t *testing.T) {
+	g := &guest{state: "paused", why: pausedByUser}
+	if err := awake(t.Context(), g, "m"); err != nil || g.resume != 1 {
+		t.Errorf("a machine that is paused before its agent answers: %v, resumed %d times", err, g.resume)
+	}
+	g = &guest{state: "running", asks: 3, done: map[int]map[string]any{}}
+	g.paused = func() { g.state, g.why = "paused", pausedByUser }
+	if e, err := runInGuest(t.Context(), g, "m", []string{"/bin/true"}, nil); err != nil || e.Status != 0 || g.resume != 1 {
+		t.Errorf("a machine that is paused while it is told who it is: %+v, %v, resumed %d times", e, err, g.resume)
+	}
+	g = &guest{state: "paused", silent: 2} // libvirt's own doing
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := awake(ctx, g, "m"); !errors.Is(err, context.DeadlineExceeded) || g.resume != 0 {
+		t.Errorf("a machine that libvirt has paused: %v, resumed %d times", err, g.resume)
+	}
+	g = &guest{state: "paused", why: pausedByDisk}
+	if err := awake(t.Context(), g, "m"); err == nil || !strings.Contains(err.Error(), "domain m is paused since its disk cannot be written to") || providers.Retryable(err) {
+		t.Errorf("a machine whose disk is full: %v", err)
 	}
 }

@@ -19,6 +19,10 @@ var stateNames = map[libvirt.DomainState]string{
 	libvirt.DOMAIN_CRASHED: "crashed", libvirt.DOMAIN_PMSUSPENDED: "suspended by its guest",
 }
 
+var pausedNames = map[libvirt.DomainPausedReason]string{
+	libvirt.DOMAIN_PAUSED_USER: pausedByUser, libvirt.DOMAIN_PAUSED_IOERROR: pausedByDisk,
+}
+
 // onDomain calls f with a domain.
 func (h *connection) onDomain(act, name string, f func(*libvirt.Domain) error) error {
 	d, err := h.c.LookupDomainByName(name)
@@ -38,8 +42,12 @@ func describeDomain(d *libvirt.Domain) (domain, error) {
 	if err != nil {
 		return domain{}, err
 	}
-	state, _, err := d.GetState()
-	return domain{Name: name, XML: xml, State: stateNames[state]}, err
+	state, reason, err := d.GetState()
+	got := domain{Name: name, XML: xml, State: stateNames[state]}
+	if state == libvirt.DOMAIN_PAUSED {
+		got.Why = pausedNames[libvirt.DomainPausedReason(reason)]
+	}
+	return got, err
 }
 
 func (h *connection) Domains() ([]domain, error) {

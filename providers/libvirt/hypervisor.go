@@ -92,6 +92,7 @@ type domain struct {
 	Name  string
 	XML   string
 	State string // libvirt's word: "running", "paused", "shut off", "crashed", …
+	Why   string // of one that is paused: pausedByUser, pausedByDisk, or ""
 }
 
 // snapshot is a snapshot of a domain.

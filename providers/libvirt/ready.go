@@ -32,12 +32,11 @@ func (l *Libvirt) ready(ctx context.Context, h hypervisor, name string, ip netip
 		if err == nil {
 			return nil
 		}
-		d, derr := h.Domain(name)
-		switch {
-		case derr != nil:
-			return derr
-		case d.State != "running":
-			return l.dead(h, name, fmt.Errorf("domain %s is %s before its engine has answered", name, d.State))
+		switch over, err := startsOn(h, name); {
+		case err != nil:
+			return err
+		case over != "":
+			return l.dead(h, name, fmt.Errorf("domain %s is %s before its engine has answered", name, over))
 		}
 		if !p.wait(ctx) {
 			return l.dead(h, name, fmt.Errorf("the engine of domain %s has not answered at %s: %w; last: %w", name, ip, context.Cause(ctx), err))
