@@ -160,6 +160,67 @@ func TestBlueGreenSwitchesAtOnceAndKeepsTheOldSet(t *testing.T) {
 	l.settled(d)
 }
 
+// scalingOf lets vm.node of a shop scale.
+func scalingOf(most int) string {
+	return fmt.Sprintf("scaling \"node\" {\n target = vm.node\n min = 1\n max = %d\n}\n", most)
+}
+
+// crowded is a shop whose one machine has no room for a second set, or for two
+// canaries, and which gets a second machine by its rule.
+func crowded(t *testing.T, version, policy string) engine.Desired {
+	return load(t, edit(t, shop(version, policy), "slots  = 10", "slots = 5")+scalingOf(2))
+}
+
+// on lists which replicas of function.web are on a machine, as "0#1".
+func (l *lab) on(machine engine.Address) string {
+	var all []string
+	for _, o := range l.world.Objects() {
+		if n, _ := o.Address.Index(); o.Address.Group() == web && o.Attr("machine") == machine.String() {
+			all = append(all, fmt.Sprintf("%d#%d", n, o.Gen))
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// A second set that finds no room beside the first goes onto other machines, of which
+// there come more, and is taken back as instantly. The kept set holds its machine.
+func TestASecondSetGoesWhereThereIsRoom(t *testing.T) {
+	l := newLab(t)
+	now := time.Now()
+	l.flow.Now = func() time.Time { return now }
+	first, second := crowded(t, "1", blueGreen), crowded(t, "2", blueGreen)
+	l.apply(first)
+	l.settled(first)
+	f := l.traffic()
+	p := l.plan(second).Plan
+	if n := p.Sizes[slices.IndexFunc(p.Sizes, func(s engine.GroupSize) bool { return s.Group == node })]; n.Size != 2 || p.Find(node.At(1)).Action != engine.Create {
+		t.Errorf("the plan has %d machines:\n%s", n.Size, show(p))
+	}
+	l.apply(second)
+	l.want("traffic", f.String(), "1:100x4\n2:100x4")
+	l.want("on the first machine", l.on(node.At(0)), "0#1 0#2 1#1 2#1 3#1")
+	l.want("on the second machine", l.on(node.At(1)), "1#2 2#2 3#2")
+	l.settled(second)
+
+	now = now.Add(9 * time.Minute)
+	n := len(l.world.Events())
+	l.apply(first)
+	l.want("traffic after the rollback", f.String(), "1:100x4\n2:100x4\n1:100x4")
+	l.want("on the first machine after the rollback", l.on(node.At(0)), "0#1 1#1 2#1 3#1")
+	for _, e := range l.world.Events()[n:] {
+		if e.Op != "delete" {
+			t.Errorf("the rollback is not instant: %s %s", e.Op, e.Key)
+		}
+	}
+	l.settled(first)
+
+	l.apply(second)
+	now = now.Add(11 * time.Minute)
+	l.apply(second)
+	l.want("replicas in the end", l.replicas(), "0#2 1#2 2#2 3#2")
+	l.settled(second)
+}
+
 // counts lets versions answer: each backend has got so many requests of which some
 // failed, and took so long, each time somebody looks.
 func (l *lab) counts(by map[string]providers.Tally) {
@@ -309,20 +370,41 @@ func TestARolloutKilledAtEveryWrite(t *testing.T) {
 	for _, policy := range []string{"max_surge = 2", blueGreen, blueGreen + "\n keep = \"0s\"", canary} {
 		for _, version := range []string{"2", "sick"} {
 			t.Run(fmt.Sprintf("%.26q to %s", policy, version), func(t *testing.T) {
-				for n := 0; rolloutKilled(t, policy, version, n); n += every {
+				for n := 0; rolloutKilled(t, roomy, 4, policy, version, n); n += every {
 				}
 			})
 		}
 	}
 }
 
-// rolloutKilled applies a version that is killed at a write, and applies again. It
-// reports whether the run was killed.
-func rolloutKilled(t *testing.T, policy, version string, n int) (killed bool) {
+// The same where new replicas go onto another machine than those that they take over
+// from.
+func TestARolloutToAnotherMachineKilledAtEveryWrite(t *testing.T) {
+	every := 4
+	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
+		every = 1
+	}
+	for policy, least := range map[string]int{blueGreen: 4, blueGreen + "\n keep = \"0s\"": 4, canary: 3} { // what follows canaries finds no room for a surge
+		for _, version := range []string{"2", "sick"} {
+			t.Run(fmt.Sprintf("%.26q to %s", policy, version), func(t *testing.T) {
+				for n := 0; rolloutKilled(t, crowded, least, policy, version, n); n += every {
+				}
+			})
+		}
+	}
+}
+
+func roomy(t *testing.T, version, policy string) engine.Desired {
+	return load(t, shop(version, policy))
+}
+
+// rolloutKilled applies a version that is killed at a write, and applies again. As many
+// as least serve at every moment. It reports whether the run was killed.
+func rolloutKilled(t *testing.T, spec func(t *testing.T, version, policy string) engine.Desired, least int, policy, version string, n int) (killed bool) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLab(t)
 		l.wrap = func(p providers.Provider) providers.Provider { return sick{p, "sick"} }
-		was, d := load(t, shop("1", policy)), load(t, shop(version, policy))
+		was, d := spec(t, "1", policy), spec(t, version, policy)
 		l.apply(was)
 		f := l.traffic()
 		writes := &killer{left: n, torn: n%2 == 1}
@@ -347,7 +429,7 @@ func rolloutKilled(t *testing.T, policy, version string, n int) (killed bool) {
 				fmt.Sscanf(part[strings.LastIndexByte(part, 'x'):], "x%d", &x)
 				serving += x
 			}
-			if serving < 4 {
+			if serving < least {
 				t.Errorf("killed at write %d, only %d serve for a moment:\n%s", n, serving, f)
 			}
 		}
@@ -470,4 +552,52 @@ func TestAStoppedCanaryGoesOn(t *testing.T) {
 		l.want("replicas in the end", l.replicas(), "0#2 1#2 2#2 3#2")
 		l.settled(d)
 	})
+}
+
+// What is delivered to a machine stays there for the old set that is kept on it.
+func TestAKeptSetKeepsItsImage(t *testing.T) {
+	l := newLab(t)
+	now := time.Now()
+	l.flow.Now = func() time.Time { return now }
+	spec := func(version string) engine.Desired {
+		text := edit(t, shop(version, blueGreen), "slots  = 10", "slots = 4\n count = 2", `exec     = ["web"]`, "exec = [\"web\"]\n image = image.app.id")
+		return load(t, text+"vm \"home\" {\n cpus = 1\n memory = \"1GiB\"\n}\nimage \"app\" {\n ref = \"app:1\"\n host = vm.home[0]\n}\n")
+	}
+	l.apply(spec("1"))
+	l.want("deliveries", l.deliveries(), "delivery.app/vm.node[0]")
+	l.apply(spec("2"))
+	l.want("replicas", l.replicas(), "0#1 0#2 1#1 1#2 2#1 2#2 3#1 3#2")
+	l.want("deliveries while both sets are there", l.deliveries(), "delivery.app/vm.node[0] delivery.app/vm.node[1]")
+	l.settled(spec("2"))
+	l.apply(spec("1"))
+	l.want("replicas after the rollback", l.replicas(), "0#1 1#1 2#1 3#1")
+	l.want("deliveries after the rollback", l.deliveries(), "delivery.app/vm.node[0]")
+	l.settled(spec("1"))
+	l.apply(spec("2"))
+	now = now.Add(11 * time.Minute)
+	l.apply(spec("2"))
+	l.want("replicas in the end", l.replicas(), "0#2 1#2 2#2 3#2")
+	l.want("deliveries in the end", l.deliveries(), "delivery.app/vm.node[1]")
+	l.settled(spec("2"))
+}
+
+// deliveries lists the deliveries that there are.
+func (l *lab) deliveries() string {
+	var all []string
+	for _, o := range l.world.Objects() {
+		if o.Address.Kind == engine.KindDelivery {
+			all = append(all, o.Address.String())
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// Of an old set as much is kept as its machines, smaller now, have room for.
+func TestASetIsKeptAsFarAsThereIsRoom(t *testing.T) {
+	l := newLab(t)
+	l.apply(load(t, shop("1", blueGreen)))
+	d := load(t, edit(t, shop("2", blueGreen), "slots  = 10", "slots = 3\n count = 3"))
+	l.apply(d)
+	l.want("replicas", l.replicas(), "0#1 0#2 1#1 1#2 2#1 2#2 3#2")
+	l.settled(d)
 }

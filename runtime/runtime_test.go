@@ -32,7 +32,7 @@ import (
 
 // lab is a flow over a simulated world.
 type lab struct {
-	t      testing.TB
+	t      failing
 	world  *sim.World
 	store  *state.Store
 	flow   *runtime.Flow
@@ -41,6 +41,18 @@ type lab struct {
 
 	parallelism int    // 4, if not set
 	specs       string // the folder of its spec
+}
+
+// failing is a test, or one check of a property, so that the least one that fails is
+// found and told.
+type failing interface {
+	Helper()
+	Context() context.Context
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Logf(format string, args ...any)
 }
 
 func newLab(t testing.TB) *lab {
@@ -311,10 +323,10 @@ func TestWithoutRoomReplicasAreReplacedOneByOne(t *testing.T) {
 }
 
 // Where there is no room beside the replicas, an update that may have no fewer is
-// refused before anything is done, and so is one that needs a second set. More machines
-// are no room beside them; larger ones are.
+// refused before anything is done: more machines are no room beside them; larger ones are.
+// One that needs a second set, or canaries, takes room on any machine, as on more of them.
 func TestAnUpdateThatFindsNoRoomIsRefused(t *testing.T) {
-	const scaled = "scaling \"node\" {\n target = vm.node\n min = 1\n max = 3\n headroom = 4\n}\n"
+	scaled := scalingOf(3)
 	for _, c := range []struct {
 		name, policy string
 		machines     string // what the update changes besides
@@ -326,9 +338,12 @@ func TestAnUpdateThatFindsNoRoomIsRefused(t *testing.T) {
 		{"rolling, with machines that scale", "max_unavailable = 0", "slots = 4", scaled, "No room to replace replicas"},
 		{"rolling, with a slot more", "max_unavailable = 0", "slots = 5", "", ""},
 		{"blue-green", blueGreen, "slots = 4", "", "No room for a second set"},
-		{"blue-green, with more machines", blueGreen, "slots = 4\n count = 2", "", "No room for a second set"},
-		{"blue-green, with machines that scale", blueGreen, "slots = 4", scaled, "No room for a second set"},
+		{"blue-green, with more machines", blueGreen, "slots = 4\n count = 2", "", ""},
+		{"blue-green, with no more machines to scale to", blueGreen, "slots = 4", scalingOf(1), "No room for a second set"},
+		{"blue-green, with machines that scale", blueGreen, "slots = 4", scaled, ""},
 		{"blue-green, with twice the slots", blueGreen, "slots = 8", "", ""},
+		{"canary", canary + "\n pause = \"0s\"", "slots = 4", "", "No room for a canary"},
+		{"canary, with more machines", canary + "\n pause = \"0s\"", "slots = 4\n count = 2", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			spec := func(version, machines string) engine.Desired {
@@ -664,8 +679,9 @@ func flows(t *rapid.T) string {
 	b.WriteString("flow \"test\" {}\n")
 	pools := rapid.IntRange(1, 2).Draw(t, "pools")
 	for i := range pools {
+		count := rapid.IntRange(1, 3).Draw(t, "count") // with room for all replicas that there may be
 		fmt.Fprintf(&b, "vm \"pool%d\" {\n cpus = %d\n memory = \"%dGiB\"\n count = %d\n slots = %d\n warm = %d\n}\n", i,
-			rapid.IntRange(4, 6).Draw(t, "cpus"), rapid.IntRange(4, 6).Draw(t, "memory"), rapid.IntRange(1, 3).Draw(t, "count"), rapid.SampledFrom([]int{0, 12, 13}).Draw(t, "slots"), rapid.IntRange(0, 2).Draw(t, "warm"))
+			rapid.IntRange(4, 6).Draw(t, "cpus"), rapid.IntRange(4, 6).Draw(t, "memory"), count, rapid.SampledFrom([]int{0, 12 / count, 12, 13}).Draw(t, "slots"), rapid.IntRange(0, 2).Draw(t, "warm"))
 	}
 	images := rapid.Bool().Draw(t, "images")
 	if images {
@@ -724,6 +740,7 @@ func init() {
 func TestConvergence(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		l := newLab(t)
+		l.t = rt
 		defer l.store.Close() // of thousands of flows, not one is to stay open until the test ends
 		seed := rapid.Uint64().Draw(rt, "seed")
 		var mu sync.Mutex
@@ -766,9 +783,10 @@ func TestConvergence(t *testing.T) {
 		}
 		chaos = false
 		d := load(t, text)
+		rt.Logf("the last of them is\n%s", text)
 		if _, err := l.try(runtime.Request{Desired: d}); err != nil {
-			if strings.Contains(err.Error(), "No room for a") {
-				return // of the last spec's second set, or its canary
+			if strings.Contains(err.Error(), "No room ") {
+				return // for replicas of the last spec, for its second set, or its canary
 			}
 			rt.Fatalf("apply without faults: %v\n%s", err, text)
 		}

@@ -20,7 +20,7 @@ type item struct {
 func pack(in Input, machines map[engine.Address][]int) Result {
 	s := newState(in, machines)
 	r := Result{state: s}
-	var movers []item
+	var movers, seconds []item
 	for i, f := range in.Functions {
 		for _, n := range in.Replicas[f.Address] {
 			replica := f.Address.At(n)
@@ -42,11 +42,17 @@ func pack(in Input, machines map[engine.Address][]int) Result {
 				movers = append(movers, item{i, n, was, why})
 				continue
 			}
+			if in.Second[replica] {
+				b.hold(s.needs[i], i)
+				seconds = append(seconds, item{i, n, was, "there is no room beside it"})
+				continue
+			}
 			b.take(s.needs[i], i, 1)
 			s.placed[i]++
 			r.Placings = append(r.Placings, engine.Placing{Replica: replica, Machine: was, Was: was})
 		}
 	}
+	movers = append(movers, s.beside(seconds, &r)...)
 	s.sortBySize(movers)
 	for _, it := range movers {
 		replica := in.Functions[it.fn].Address.At(it.n)
@@ -68,6 +74,27 @@ func pack(in Input, machines map[engine.Address][]int) Result {
 	slices.SortFunc(r.Placings, func(a, b engine.Placing) int { return a.Replica.Compare(b.Replica) })
 	slices.SortFunc(r.Unplaced, func(a, b Unplaced) int { return a.Replica.Compare(b.Replica) })
 	return r
+}
+
+// beside places second replicas where the first ones are, and returns those that find
+// no room there.
+func (s *state) beside(seconds []item, r *Result) (rest []item) {
+	for replica, machine := range s.in.Old {
+		if b, i := s.byAddr[machine], s.function(replica.Group()); b != nil && i >= 0 {
+			b.hold(s.needs[i], i)
+		}
+	}
+	for _, it := range seconds {
+		b := s.byAddr[it.was]
+		if s.takes(it.fn, b) != "" {
+			rest = append(rest, it)
+			continue
+		}
+		b.take(s.needs[it.fn], it.fn, 1)
+		s.placed[it.fn]++
+		r.Placings = append(r.Placings, engine.Placing{Replica: s.in.Functions[it.fn].Address.At(it.n), Machine: it.was, Was: it.was})
+	}
+	return rest
 }
 
 // sortBySize puts the replicas that are hardest to place first, and colocated

@@ -16,6 +16,9 @@ type Input struct {
 	Was       map[engine.Address]engine.Address // where each existing replica is
 	Closed    map[engine.Address]string         // machines that take no further replica: why
 	Lost      map[engine.Address]bool           // replicas that work no more where they are: they go elsewhere, if they can
+	Second    map[engine.Address]bool           // replicas that are made again beside the one that there is, wherever there is room
+	Old       map[engine.Address]engine.Address // where one of an earlier revision stays for now, by replica: it takes room there
+	Kept      map[engine.Address]engine.Address // where one is that is kept for a rollback, by replica: its room is free for what needs it
 }
 
 // Result is where everything goes.
@@ -74,7 +77,7 @@ func grow(in Input, machines map[engine.Address][]int) {
 			if len(f.On) != 1 || f.On[0] != m.Address {
 				continue
 			}
-			n := float64(len(in.Replicas[f.Address]))
+			n := float64(len(in.Replicas[f.Address]) + in.besides(f.Address))
 			cpu += n * f.Each.CPU
 			memory += n * float64(f.Each.Memory)
 			slots += n
@@ -83,6 +86,22 @@ func grow(in Input, machines map[engine.Address][]int) {
 		have := machines[m.Address]
 		machines[m.Address] = engine.Grow(have, m.Count.Clamp(int(math.Ceil(need-1e-9)))-len(have))
 	}
+}
+
+// besides is how many replicas of a function run beside those that are wanted.
+func (in Input) besides(function engine.Address) int {
+	n := 0
+	for a := range in.Second {
+		if a.Group() == function {
+			n++
+		}
+	}
+	for a := range in.Old {
+		if a.Group() == function {
+			n++
+		}
+	}
+	return n
 }
 
 func ratio(need, have float64) float64 {
@@ -134,6 +153,19 @@ func (r *Result) Reserve(function, machine engine.Address) bool {
 	return true
 }
 
+// Move puts a replica of a function from one machine onto another, if that takes it,
+// and reports whether it does.
+func (r *Result) Move(function, from, to engine.Address) bool {
+	a, b, fi := r.state.machine(from), r.state.machine(to), r.state.function(function)
+	if a == nil || b == nil || fi < 0 || r.state.takes(fi, b) != "" {
+		return false
+	}
+	need := r.state.needs[fi]
+	a.take(amount{-need.milli, -need.bytes, -need.slots}, fi, -1)
+	b.take(need, fi, 1)
+	return true
+}
+
 // Around is what of an input has to do with a group of machines: the functions that
 // may run on it or that are bound to these or keep away from them, the machines that
 // those may run on, and so forth. What becomes of it does not depend on the rest.
@@ -158,7 +190,7 @@ func (in Input) Around(group engine.Address) Input {
 			}
 		}
 	}
-	part := Input{Replicas: map[engine.Address][]int{}, Have: in.Have, Was: map[engine.Address]engine.Address{}, Closed: in.Closed, Lost: in.Lost}
+	part := Input{Replicas: map[engine.Address][]int{}, Have: in.Have, Was: map[engine.Address]engine.Address{}, Closed: in.Closed, Lost: in.Lost, Second: in.Second, Old: in.Old, Kept: in.Kept}
 	for i := range in.Machines {
 		if m := &in.Machines[i]; slices.Contains(near, m.Address) {
 			part.Machines = append(part.Machines, *m)

@@ -24,6 +24,7 @@ type box struct {
 	closed      string // why it takes no further replica; "" if it does
 	count       map[int]int
 	total       int
+	old         map[int]bool // functions of which one stays there until another has taken over
 }
 
 func (b *box) room(need amount) bool {
@@ -42,6 +43,15 @@ func (b *box) take(need amount, fn, n int) {
 	}
 	b.count[fn] += n
 	b.total += n
+}
+
+// hold takes room for a replica that stays until another has taken over.
+func (b *box) hold(need amount, fn int) {
+	b.take(need, fn, 0)
+	if b.old == nil {
+		b.old = map[int]bool{}
+	}
+	b.old[fn] = true
 }
 
 // fill is how full the machine is in its scarcest dimension, from 0 to 1.
@@ -138,7 +148,7 @@ func (s *state) allowed(i int, b *box) string {
 		return "no room"
 	}
 	for _, e := range s.enemies[i] {
-		if b.count[e] > 0 {
+		if b.count[e] > 0 || b.old[e] {
 			return fmt.Sprintf("it avoids %s, which is there", s.in.Functions[e].Address)
 		}
 	}

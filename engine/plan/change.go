@@ -88,21 +88,31 @@ func locate(ds engine.Diagnostics, d *engine.Decl) engine.Diagnostics {
 
 // settle puts a replica onto its machine.
 func (c *computer) settle(s *subject) {
+	c.home(*s)
+	c.stocked(s)
 	p := c.machine[s.addr]
-	id, host := cty.UnknownVal(cty.String), c.changeOf(p.Machine)
+	c.onMachine(s, p.Machine)
+	s.needs = slices.Clone(s.needs)
+	if host := c.changeOf(p.Machine); host != nil {
+		s.needs = c.deliver(s.needs, *host)
+	}
+	s.needs = append(s.needs, engine.Need{Target: p.Machine, Source: s.source})
+	s.alike = nil
+	if _, beside := c.seconds[s.addr]; !beside { // else it is replaced for what has changed
+		s.why = p.Why
+	}
+}
+
+// onMachine fills in what a replica has from its machine.
+func (c *computer) onMachine(s *subject, machine engine.Address) {
+	id, host := cty.UnknownVal(cty.String), c.changeOf(machine)
 	if host != nil {
 		s.provider = c.in.Desired.Runner(host.Provider)
 		if v := host.Planned; v != cty.NilVal && v.Type().HasAttribute("id") {
 			id = v.GetAttr("id")
 		}
 	}
-	s.want = engine.With(s.want, map[string]cty.Value{"machine": cty.StringVal(p.Machine.String()), "machine_id": id})
-	s.needs = slices.Clone(s.needs)
-	if host != nil {
-		s.needs = c.deliver(s.needs, *host)
-	}
-	s.needs = append(s.needs, engine.Need{Target: p.Machine, Source: s.source})
-	s.why, s.alike = p.Why, nil
+	s.want = engine.With(s.want, map[string]cty.Value{"machine": cty.StringVal(machine.String()), "machine_id": id})
 }
 
 func (c *computer) changeOf(a engine.Address) *engine.Change {

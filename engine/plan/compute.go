@@ -35,7 +35,22 @@ type Input struct {
 // Compute returns the plan. With errors among the findings it is incomplete and
 // must not be applied.
 func Compute(in Input) (engine.Plan, engine.Diagnostics) {
-	c := newComputer(in)
+	seconds := map[engine.Address]second{}
+	for {
+		c := newComputer(in)
+		c.seconds = seconds
+		p := c.compute()
+		if len(c.crowded) == 0 {
+			return p, c.diags
+		}
+		for a, s := range c.crowded { // of functions that were not among them
+			seconds[a] = s
+		}
+	}
+}
+
+func (c *computer) compute() engine.Plan {
+	in := c.in
 	if !in.Destroy {
 		c.place()
 		c.changes = make([]engine.Change, 0, c.about())
@@ -50,7 +65,7 @@ func Compute(in Input) (engine.Plan, engine.Diagnostics) {
 	if len(in.Targets) > 0 {
 		narrow(&p, in.Targets, in.Destroy)
 	}
-	return p, c.diags
+	return p
 }
 
 // declareAll plans all blocks, which come in an order in which each depends on
@@ -95,6 +110,9 @@ type computer struct {
 	homes     map[engine.Address]engine.Address      // by image, the host that makes it
 	warms     map[engine.Address]engine.MachineGroup // the groups that keep machines ready
 	leaving   map[engine.Address]bool                // replicas that a run under way ends: they still take room
+	seconds   map[engine.Address]second              // replicas that are placed beside those that they take over from
+	cramped   map[string]bool                        // ids of old replicas without room where they are
+	crowded   map[engine.Address]second              // those that are to be, for they found no room there
 
 	changes []engine.Change
 	at      map[engine.Address]int // of changes
@@ -113,7 +131,7 @@ func newComputer(in Input) *computer {
 		replace: map[engine.Address]bool{}, machine: map[engine.Address]engine.Placing{},
 		members: map[engine.Address][]engine.Address{}, homes: map[engine.Address]engine.Address{},
 		at:     make(map[engine.Address]int, len(in.Recorded.Objects)),
-		values: map[engine.Address]cty.Value{}, warms: map[engine.Address]engine.MachineGroup{},
+		values: map[engine.Address]cty.Value{}, cramped: map[string]bool{}, warms: map[engine.Address]engine.MachineGroup{},
 	}
 	for _, m := range in.Desired.Machines {
 		if m.Warm > 0 {
@@ -181,7 +199,8 @@ func (c *computer) premises() place.Input {
 		}
 	}
 	in := place.Input{Machines: slices.Clone(d.Machines), Functions: d.Functions, Replicas: map[engine.Address][]int{}, Have: have, Was: was}
-	in.Closed = c.suspendedMachines()
+	in.Closed, in.Kept = c.suspendedMachines(), c.keepers()
+	c.besides(&in)
 	for i := range in.Machines {
 		in.Machines[i].Each = c.capacity(in.Machines[i])
 	}
@@ -292,6 +311,10 @@ func (c *computer) reportPlacement() {
 	}
 	for _, g := range order {
 		us := byFunction[g]
+		if s, ok := c.seconds[us[0].Replica]; ok {
+			c.noSecond(g, s, us)
+			continue
+		}
 		c.fault(g, c.sourceOf(g), "No room for replicas", fmt.Sprintf(
 			"%d of the replicas of %s have no place: %s. Raise the number or the size of the machines, or ask for less.", len(us), g, us[0].Why))
 	}

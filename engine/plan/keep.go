@@ -17,15 +17,17 @@ func (c *computer) standing(s subject) (*engine.Object, []engine.Object) {
 		return engine.Current(all)
 	}
 	for i := range slices.Backward(all) {
-		o := &all[i]
-		if o.Lifecycle == engine.Tainted || o.Provider != s.provider || c.in.Observed[o.Key()].Presence != engine.Present {
-			continue
-		}
-		if p := c.refined(s, o, engine.Difference(s.addr.Kind, o.Value, s.want)); len(p.ReplacePaths) == 0 {
+		if c.suits(s, all[i]) {
 			return engine.Pick(all, i)
 		}
 	}
 	return engine.Current(all)
+}
+
+// suits reports whether an object is there and need not be replaced to be as wanted.
+func (c *computer) suits(s subject, o engine.Object) bool {
+	return o.Lifecycle != engine.Tainted && o.Provider == s.provider && c.in.Observed[o.Key()].Presence == engine.Present &&
+		len(c.refined(s, &o, engine.Difference(s.addr.Kind, o.Value, s.want)).ReplacePaths) == 0
 }
 
 // pin returns what a function is to go back to, or nil.
@@ -58,7 +60,7 @@ func (c *computer) keepNew(d *engine.Decl, r *engine.Rollout, pairs []pair) {
 		ids = c.keptReplicas(d)
 	}
 	for _, p := range pairs {
-		if p.old != nil && c.stands(*p.old) {
+		if p.old != nil && c.stands(*p.old) && c.hasRoom(*p.old) {
 			ids[p.old.ID()] = true
 			r.Kept = append(r.Kept, p.old.Key())
 		}
@@ -70,6 +72,14 @@ func (c *computer) keepNew(d *engine.Decl, r *engine.Rollout, pairs []pair) {
 			}
 		}
 	}
+}
+
+// hasRoom reports whether there is room for an old replica beside all others. On a
+// machine that is suspended nothing can be ended.
+func (c *computer) hasRoom(o engine.Object) bool {
+	m, err := engine.ParseAddress(o.Attr("machine"))
+	host := c.changeOf(m)
+	return !c.cramped[o.ID()] || err == nil && host != nil && resting(host)
 }
 
 // keepOld lets what an earlier rollout kept stay.

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/flowctl/flowctl/engine"
@@ -68,7 +67,7 @@ func (c *computer) rollout(d *engine.Decl, backends map[engine.Address][]*engine
 		return nil // its frontends are made in this plan: nobody could judge
 	}
 	if !c.reserve(d, r, pairs) {
-		return nil
+		return nil // it is planned again, with room for them elsewhere
 	}
 	if r.Strategy == engine.Canary {
 		c.rollPlainly(d, c.rest(d, r), backends)
@@ -182,24 +181,6 @@ func (c *computer) fronts(r *engine.Rollout, pairs []pair, backends map[engine.A
 	all = slices.DeleteFunc(all, func(f engine.Front) bool { return len(f.Old) == 0 })
 	slices.SortFunc(all, func(a, b engine.Front) int { return a.Frontend.Compare(b.Frontend) })
 	return all
-}
-
-// reserve takes room for the replicas that run beside those that they replace.
-func (c *computer) reserve(d *engine.Decl, r *engine.Rollout, pairs []pair) bool {
-	for _, p := range pairs {
-		at := c.machine[p.ch.Address]
-		if p.old == nil || at.Machine != at.Was || c.placement.Reserve(d.Address, at.Machine) || p.ch.Action != engine.Replace {
-			continue
-		}
-		summary, what := "No room for a second set", "the second set of replicas that strategy = \"blue_green\" starts"
-		if r.Strategy == engine.Canary {
-			summary, what = "No room for a canary", "the new replicas that strategy = \"canary\" starts beside the old ones"
-		}
-		c.fault(d.Address, &d.Source, summary, fmt.Sprintf(
-			"%s has no room for one of %s: each runs on the machine of the one that it takes over from, and more machines are no room there. Raise the slots or the size of the machines, or write strategy = \"rolling\".", at.Machine, what))
-		return false
-	}
-	return true
 }
 
 // standBy lets the backends of a rollout wait for it.

@@ -239,7 +239,7 @@ func (c *Controller) wanted() map[engine.Address]int {
 
 // input is what a plan is made from, as far as the state tells.
 func (c *Controller) input(sizes map[engine.Address]int) plan.Input {
-	return plan.Input{Desired: c.desired, Recorded: c.snap, Sizes: sizes}
+	return plan.Input{Desired: c.desired, Recorded: c.snap, Sizes: sizes, Now: c.Now()}
 }
 
 // pins keeps functions at the revision that they run if what the spec asks for is

@@ -73,14 +73,18 @@ func after(in place.Input, r place.Result) place.Input {
 	return in
 }
 
-// candidates lists the machines, the one with the fewest replicas first, of
-// equals the newest.
+// candidates lists the machines that keep nothing for a rollback, the one with the
+// fewest replicas first, of equals the newest.
 func candidates(in place.Input, group engine.Address) []int {
 	count := map[engine.Address]int{}
 	for _, m := range in.Was {
 		count[m]++
 	}
-	all := slices.Clone(in.Have[group])
+	keeps := map[engine.Address]bool{}
+	for _, m := range in.Kept {
+		keeps[m] = true
+	}
+	all := slices.DeleteFunc(slices.Clone(in.Have[group]), func(n int) bool { return keeps[group.At(n)] })
 	slices.SortFunc(all, func(a, b int) int {
 		return cmp.Or(cmp.Compare(count[group.At(a)], count[group.At(b)]), cmp.Compare(b, a))
 	})
@@ -95,7 +99,9 @@ func without(in place.Input, group engine.Address, m int) (place.Input, []engine
 	in.Have[group] = slices.DeleteFunc(slices.Clone(in.Have[group]), func(n int) bool { return n == m })
 	bounds := g.Count
 	g.Count.Min, g.Count.Max = len(in.Have[group]), len(in.Have[group])
+	in.Old = in.Kept // nothing is emptied into the room of those
 	r := place.Compute(in)
+	in.Old = nil
 	if len(r.Unplaced) > 0 || len(r.Short) > 0 {
 		return in, nil, false
 	}

@@ -38,6 +38,15 @@ func input(machines, headroom, most int, on ...int) place.Input {
 	return in
 }
 
+// keeping is an input with n replicas that are kept for a rollback on a machine.
+func keeping(in place.Input, machine, n int) place.Input {
+	in.Kept = map[engine.Address]engine.Address{}
+	for i := range n {
+		in.Kept[web.At(i)] = node.At(machine)
+	}
+	return in
+}
+
 func number(a engine.Address) int { n, _ := a.Index(); return n }
 
 func numbers(n int) []int { return engine.Bounds{Min: n, Max: n}.Indexes(nil) }
@@ -58,6 +67,8 @@ func TestOf(t *testing.T) {
 		{"the one with the fewest is emptied", input(3, 0, 8, 0, 0, 0, 1, 2, 2), 2, []int{1}},
 		{"two that fit together", input(2, 0, 8, 0, 0, 1, 1), 1, []int{1}},
 		{"two that do not", input(2, 0, 8, 0, 0, 0, 1, 1), 2, nil},
+		{"one with a set that is kept for a rollback stays, as does its room", keeping(input(2, 0, 8, 0, 0), 1, 3), 2, nil},
+		{"beside a set that is kept there is room", keeping(input(2, 0, 8, 0, 0), 1, 2), 1, []int{0}},
 		{"the least size stays", input(2, 0, 8), 1, []int{1}},
 		{"from nothing", input(0, 0, 8, -1, -1, -1, -1, -1), 2, nil},
 	} {
