@@ -54,6 +54,7 @@ type builder struct {
 type gate struct {
 	target  engine.Address
 	serving bool
+	now     bool // nobody waits for more of what serves already
 }
 
 // oldObject is an object that a plan deletes.
@@ -203,19 +204,20 @@ func (b *builder) needs(c *engine.Change) []int {
 				continue
 			}
 		}
-		ids = append(ids, b.target(n.Target, n.Kind == engine.Serving))
+		ids = append(ids, b.target(n.Target, n.Kind == engine.Serving, c.Address.Kind == engine.KindFunction))
 	}
 	return ids
 }
 
 // target returns the step that stands for a resource or a group being as
-// wanted, or -1 if there is nothing to wait for.
-func (b *builder) target(a engine.Address, serving bool) int {
+// wanted, or -1 if there is nothing to wait for. Whoever needs it now does not wait for
+// more replicas behind a frontend while others serve.
+func (b *builder) target(a engine.Address, serving, now bool) int {
 	members, group := b.groups[a]
 	if !group && !serving {
 		return b.resource(a)
 	}
-	key := gate{a, serving}
+	key := gate{a, serving, now}
 	if id, ok := b.gates[key]; ok {
 		return id
 	}
@@ -224,7 +226,10 @@ func (b *builder) target(a engine.Address, serving bool) int {
 	if !group {
 		ids = append(ids, b.resource(a))
 	}
-	if serving {
+	switch {
+	case serving && now:
+		members = append(slices.Clone(members), b.awaited(a)...)
+	case serving:
 		members = append(slices.Clone(members), b.backends[a]...)
 	}
 	for _, i := range members {

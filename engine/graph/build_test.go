@@ -3,6 +3,7 @@ package graph_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -183,6 +184,96 @@ frontend "w" {
 	if got := show(steps); !strings.Contains(got, "delete function.f[0]") {
 		t.Errorf("steps:\n%s", got)
 	}
+}
+
+// A replica that comes back waits for those that it calls unless some of them serve. What
+// it is to be told of, a new revision of them, it waits for in any case.
+func TestARepairWaitsForNobodyBesideWhomOthersServe(t *testing.T) {
+	const text = `vm "n" {
+  cpus   = 4
+  memory = "1GiB"
+}
+function "api" {
+  on       = vm.n
+  replicas = 2
+  exec     = ["api"]
+  env      = { V = "1" }
+}
+frontend "api" {
+  listen = "127.0.0.1:81"
+  to     = function.api
+}
+function "web" {
+  on       = vm.n
+  replicas = 2
+  exec     = ["web"]
+  env      = { API = frontend.api.url }
+}
+task "check" {
+  when = "always"
+  exec = ["check"]
+  env  = { API = frontend.api.url }
+}
+`
+	web, api := engine.Addr(engine.KindFunction, "web"), engine.Addr(engine.KindFunction, "api")
+	for _, c := range []struct {
+		name         string
+		lost, broken []engine.Address
+		more, v      string
+		waits        bool
+	}{
+		{"one is lost", []engine.Address{web.At(1), api.At(1)}, nil, "2", "1", false},
+		{"one does not work", []engine.Address{web.At(1)}, []engine.Address{api.At(1)}, "2", "1", false},
+		{"one is more", []engine.Address{web.At(1)}, nil, "3", "1", false},
+		{"all are lost", []engine.Address{web.At(1), api.At(0), api.At(1)}, nil, "2", "1", true},
+		{"one is lost, one does not work", []engine.Address{web.At(1), api.At(0)}, []engine.Address{api.At(1)}, "2", "1", true},
+		{"one is lost, and it is a new revision", []engine.Address{web.At(1), api.At(1)}, nil, "2", "2", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			in := plan.Input{Recorded: settle(t, desired(t, text)), Observed: map[engine.Key]engine.Observation{}}
+			in.Desired = desired(t, strings.NewReplacer("replicas = 2\n  exec     = [\"api\"]", "replicas = "+c.more+"\n  exec = [\"api\"]", `V = "1"`, fmt.Sprintf("V = %q", c.v)).Replace(text))
+			for i := range in.Recorded.Objects {
+				o := &in.Recorded.Objects[i]
+				obs := engine.Observation{Presence: engine.Present, Object: *o}
+				if slices.Contains(c.lost, o.Address) {
+					obs.Presence = engine.Gone
+				} else if slices.Contains(c.broken, o.Address) {
+					obs.Presence = engine.Down
+				}
+				in.Observed[o.Key()] = obs
+			}
+			p, diags := plan.Compute(in)
+			if diags.HasErrors() {
+				t.Fatal(diags.Err())
+			}
+			steps, err := graph.Build(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := waitsFor(steps, engine.OpCreate, web.At(1), api); got != c.waits {
+				t.Errorf("it waits: %v\n%s", got, show(steps))
+			}
+			if len(c.broken) == 0 && !waitsFor(steps, engine.OpRun, engine.Addr(engine.KindTask, "check"), api) {
+				t.Errorf("a task does not wait for all\n%s", show(steps))
+			}
+		})
+	}
+}
+
+// waitsFor reports whether a step comes after any that is about a replica of a function.
+func waitsFor(steps []engine.Step, op engine.Op, a, function engine.Address) bool {
+	before := map[int]bool{}
+	for i := range slices.Backward(steps) {
+		if s := &steps[i]; before[i] || s.Op == op && s.Address == a {
+			if s.Op != engine.OpGate && s.Address.Group() == function {
+				return true
+			}
+			for _, n := range s.Needs {
+				before[n] = true
+			}
+		}
+	}
+	return false
 }
 
 func BenchmarkBuild(b *testing.B) {

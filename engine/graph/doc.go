@@ -6,6 +6,9 @@
 //
 //   - What a resource needs is made before it. What stands on it, or referred to
 //     it, is deleted or changed before it is deleted.
+//   - A replica waits for a frontend that it calls until that serves: for all of
+//     its backends when they are made, for none that comes back or is more when
+//     others of the same function serve.
 //   - A replacement with CreateFirst is made before the old object goes; its
 //     backends follow: new replica, healthy, in the frontend, old one out of the
 //     frontend, drained, stopped. Without, it is the other way round.
