@@ -39,6 +39,8 @@ func (dm *daemon) fault(act string, err error) error {
 		return said
 	case errors.Is(err, fs.ErrPermission) || has("permission denied while trying to connect"):
 		return providers.Permanent(advise("Run flowctl as a user that may use the engine: root, or a member of the group that owns its socket"))
+	case errors.As(err, &op) && refused(dm.place, op) != nil:
+		return providers.Permanent(refused(dm.place, op))
 	case client.IsErrConnectionFailed(err), errors.As(err, &op), has("ssh:"):
 		// What it was to be asked does not matter, and many may be told of this at once.
 		return providers.Passing(fmt.Errorf("the container engine at %s does not answer%s. Start the container engine there, or correct engine in the host block", dm.place, cause(err)))
