@@ -233,6 +233,9 @@ func cutIndex(s string) (string, int) {
 		return s, 0
 	}
 	digits := s[open+1 : len(s)-1]
+	if strings.HasPrefix(digits, `"`) { // most often: spare the error
+		return s, 0
+	}
 	n, err := strconv.Atoi(digits)
 	if err != nil || n < 0 || strconv.Itoa(n) != digits {
 		return s, 0

@@ -108,25 +108,37 @@ func UnmarshalValue(k Kind, text []byte) (cty.Value, error) {
 	if err := d.Decode(&raw); err != nil {
 		return cty.NilVal, err
 	}
-	return objectOf(raw, ValueSchema(k).Type())
+	t := ValueSchema(k).Type()
+	v, err := objectOf(raw, t)
+	if err != nil {
+		return cty.NilVal, err
+	}
+	return typed(t, v), nil
 }
 
-func objectOf(raw map[string]any, t cty.Type) (cty.Value, error) {
-	types := t.AttributeTypes()
-	attrs := make(map[string]cty.Value, len(types))
-	for name, at := range types {
-		x, ok := raw[name]
-		if !ok || x == nil {
-			attrs[name] = cty.NullVal(at)
-			continue
+// typed returns v, whose type is equal to t, with t itself for its type: cty makes a
+// type for each object, which is as large as the object, and here many are kept.
+func typed(t cty.Type, v cty.Value) cty.Value {
+	return cty.ListVal([]cty.Value{cty.NullVal(t), v}).Index(cty.NumberIntVal(1)) // a list has one type for all
+}
+
+func objectOf(raw map[string]any, t cty.Type) (v cty.Value, err error) {
+	v = ObjectOf(func(attrs map[string]cty.Value) {
+		for name, at := range t.AttributeTypes() {
+			x, ok := raw[name]
+			if !ok || x == nil {
+				attrs[name] = cty.NullVal(at)
+				continue
+			}
+			attr, bad := valueOf(x, at)
+			if bad != nil {
+				err = fmt.Errorf("%s: %w", name, bad)
+				return
+			}
+			attrs[name] = attr
 		}
-		v, err := valueOf(x, at)
-		if err != nil {
-			return cty.NilVal, fmt.Errorf("%s: %w", name, err)
-		}
-		attrs[name] = v
-	}
-	return cty.ObjectVal(attrs), nil
+	})
+	return v, err
 }
 
 // valueOf converts decoded JSON to a type.
@@ -145,7 +157,7 @@ func valueOf(x any, t cty.Type) (cty.Value, error) {
 	case json.Number:
 		if t == cty.Number {
 			if n, err := x.Int64(); err == nil {
-				return cty.NumberIntVal(n), nil
+				return number(n), nil
 			}
 			return cty.ParseNumberVal(x.String())
 		}
@@ -162,6 +174,21 @@ func valueOf(x any, t cty.Type) (cty.Value, error) {
 		}
 	}
 	return cty.NilVal, fmt.Errorf("%v is no %s", x, t.FriendlyName())
+}
+
+// small are the numbers from 0 that most attributes are: one of each will do.
+var small = func() (all [256]cty.Value) {
+	for n := range all {
+		all[n] = cty.NumberIntVal(int64(n))
+	}
+	return all
+}()
+
+func number(n int64) cty.Value {
+	if n >= 0 && n < int64(len(small)) {
+		return small[n]
+	}
+	return cty.NumberIntVal(n)
 }
 
 func mapOf(x map[string]any, t cty.Type) (cty.Value, error) {
