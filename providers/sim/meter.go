@@ -26,7 +26,7 @@ func (s *Sim) Usage(ctx context.Context, objects []engine.Object) ([]providers.U
 			backends[frontend]++
 		}
 	}
-	var all []providers.Usage
+	all := make([]providers.Usage, 0, len(objects))
 	for _, o := range objects {
 		u := providers.Usage{Address: o.Address, State: "running"}
 		switch o.Address.Kind {

@@ -133,7 +133,7 @@ func (s *Sim) Read(ctx context.Context, o engine.Object) (engine.Observation, er
 		o.Value = v
 		return engine.Observation{Object: o}, err
 	}
-	real, why, ok := s.world.get(o.Key())
+	real, why, ok := s.world.meet(o)
 	if !ok {
 		return engine.Observation{Object: o, Presence: engine.Gone, Why: "it is not in the simulated world"}, nil
 	}

@@ -64,9 +64,10 @@ func (w *World) tally(backends []engine.Key) providers.Tally {
 	defer w.mu.Unlock()
 	var t providers.Tally
 	for _, k := range backends {
-		if b, ok := w.things[k]; ok && w.counts != nil {
+		if thing, ok := w.things[k]; ok && w.counts != nil {
+			b := thing.object(k)
 			on, _ := keyOf(b.Attr("replica_id"))
-			t.Add(w.counts(b, w.things[on], w.share(k)))
+			t.Add(w.counts(b, w.things[on].object(on), w.share(k)))
 		}
 	}
 	return t

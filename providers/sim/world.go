@@ -1,11 +1,8 @@
 package sim
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/flowctl/flowctl/engine"
-	"github.com/flowctl/flowctl/internal/spread"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/zclconf/go-cty/cty"
 )
@@ -21,7 +17,7 @@ import (
 // World is everything that exists. It is safe for concurrent use.
 type World struct {
 	mu        sync.Mutex
-	things    map[engine.Key]engine.Object
+	things    map[engine.Key]thing
 	broken    map[engine.Key]string // why each thing that does not work does not
 	on        map[string]int        // replicas by machine id, backends by replica id
 	path      string                // of the log; "" for a world in memory only
@@ -34,6 +30,16 @@ type World struct {
 	counts    func(backend, replica engine.Object, share int) providers.Tally
 }
 
+// thing is one that exists: what is kept of an object, since there may be many.
+type thing struct {
+	value     cty.Value
+	operation string // that made or last changed it
+}
+
+func (t thing) object(k engine.Key) engine.Object {
+	return engine.Object{Address: k.Address, Gen: k.Gen, Value: t.value, Operation: t.operation}
+}
+
 // Event is one change of the world.
 type Event struct {
 	Op        string // "create", "take", "update", "delete", "suspend", "resume", "restart", "introduce", a signal or a command
@@ -44,144 +50,7 @@ type Event struct {
 
 // NewWorld returns an empty world in memory.
 func NewWorld() *World {
-	return &World{things: map[engine.Key]engine.Object{}, broken: map[engine.Key]string{}, on: map[string]int{}, shares: map[engine.Key]int{}, knows: map[engine.Key]map[string]providers.Roster{}}
-}
-
-// record is one line of a world's log.
-type record struct {
-	Address   engine.Address              `json:"address"`
-	Gen       int                         `json:"gen"`
-	Operation string                      `json:"operation,omitempty"`
-	Value     json.RawMessage             `json:"value,omitempty"`  // what it is now; missing if it is gone
-	Broken    string                      `json:"broken,omitempty"` // why it does not work
-	Share     *int                        `json:"share,omitempty"`  // of a backend that does not get requests like the others
-	Knows     map[string]providers.Roster `json:"knows,omitempty"`  // of a machine: its clusters
-	From      *engine.Key                 `json:"from,omitempty"`   // of a machine that was warm: what it was
-}
-
-// OpenWorld returns the world that a log in dir tells of, and goes on writing
-// it. A line that a crash cut short is dropped. Nothing is made before the first
-// change.
-func OpenWorld(dir string) (*World, error) {
-	w := NewWorld()
-	w.path = filepath.Join(dir, "world.log")
-	f, err := os.OpenFile(w.path, os.O_RDWR|os.O_APPEND, 0o600)
-	if errors.Is(err, os.ErrNotExist) {
-		return w, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	good, err := w.replay(f)
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("read %s: %w", f.Name(), err)
-	}
-	if err := f.Truncate(good); err != nil {
-		f.Close()
-		return nil, err
-	}
-	w.log = f
-	return w, nil
-}
-
-// begin makes the log.
-func (w *World) begin() error {
-	if err := os.MkdirAll(filepath.Dir(w.path), 0o700); err != nil {
-		return err
-	}
-	var err error
-	w.log, err = os.OpenFile(w.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
-	return err
-}
-
-// replay reads a log and returns the length of its whole lines.
-func (w *World) replay(r io.Reader) (good int64, err error) {
-	log, err := io.ReadAll(r)
-	if err != nil {
-		return 0, err
-	}
-	log = log[:bytes.LastIndexByte(log, '\n')+1]
-	lines := bytes.SplitAfter(log, []byte{'\n'})
-	lines = lines[:len(lines)-1] // what is after the last line's end
-	all := make([]told, len(lines))
-	if err := spread.Try(len(lines), func(i int) error {
-		if err := all[i].read(lines[i]); err != nil {
-			return fmt.Errorf("line %d: %w", i+1, err)
-		}
-		return nil
-	}); err != nil {
-		return 0, err
-	}
-	for _, t := range all {
-		w.learn(t)
-	}
-	return int64(len(log)), nil
-}
-
-// told is what a line of a log says.
-type told struct {
-	record
-	value cty.Value
-}
-
-func (t *told) read(line []byte) (err error) {
-	if err = json.Unmarshal(line, &t.record); err == nil && t.Value != nil {
-		t.value, err = engine.UnmarshalValue(t.Address.Kind, t.Value)
-	}
-	return err
-}
-
-// learn takes over what a line of a log says.
-func (w *World) learn(t told) {
-	k := engine.Key{Address: t.Address, Gen: t.Gen}
-	if t.From != nil {
-		w.forget(*t.From)
-	}
-	if t.Value == nil {
-		w.forget(k)
-		return
-	}
-	w.keep(engine.Object{Address: t.Address, Gen: t.Gen, Value: t.value, Operation: t.Operation})
-	if delete(w.broken, k); t.Broken != "" {
-		w.broken[k] = t.Broken
-	}
-	if delete(w.shares, k); t.Share != nil {
-		w.shares[k] = *t.Share
-	}
-	if delete(w.knows, k); t.Knows != nil {
-		w.knows[k] = t.Knows
-	}
-}
-
-// write appends what became of k to the log, and what it was before, if that is
-// something else. It is not synced: it is to outlive the process, not the machine.
-func (w *World) write(k engine.Key, from *engine.Key) error {
-	if w.path == "" {
-		return nil
-	}
-	if w.log == nil {
-		if err := w.begin(); err != nil {
-			return err
-		}
-	}
-	rec := record{Address: k.Address, Gen: k.Gen, Broken: w.broken[k], Knows: w.knows[k], From: from}
-	if share, ok := w.shares[k]; ok {
-		rec.Share = &share
-	}
-	if o, ok := w.things[k]; ok {
-		b, err := engine.MarshalValue(o.Value)
-		if err != nil {
-			return err
-		}
-		rec.Value, rec.Operation = b, o.Operation
-	}
-	line, err := json.Marshal(rec)
-	if err != nil {
-		return err
-	}
-	_, err = w.log.Write(append(line, '\n'))
-	return err
+	return &World{things: map[engine.Key]thing{}, broken: map[engine.Key]string{}, on: map[string]int{}, shares: map[engine.Key]int{}, knows: map[engine.Key]map[string]providers.Roster{}}
 }
 
 // standsOn returns the id of what an object stands on, "" if on nothing here.
@@ -198,15 +67,15 @@ func standsOn(o engine.Object) string {
 
 func (w *World) keep(o engine.Object) {
 	if was, ok := w.things[o.Key()]; ok {
-		w.on[standsOn(was)]--
+		w.on[standsOn(was.object(o.Key()))]--
 	}
-	w.things[o.Key()] = o
+	w.things[o.Key()] = thing{o.Value, o.Operation}
 	w.on[standsOn(o)]++
 }
 
 func (w *World) forget(k engine.Key) {
 	if was, ok := w.things[k]; ok {
-		w.on[standsOn(was)]--
+		w.on[standsOn(was.object(k))]--
 	}
 	delete(w.things, k)
 	delete(w.broken, k)
@@ -228,8 +97,22 @@ func (w *World) there(id string) bool {
 func (w *World) get(k engine.Key) (o engine.Object, why string, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	o, ok = w.things[k]
-	return o, w.broken[k], ok
+	t, ok := w.things[k]
+	return t.object(k), w.broken[k], ok
+}
+
+// meet is get for who has a record of the thing. Where the record is true, the world
+// takes its value over, so that a process does not keep two of each.
+func (w *World) meet(record engine.Object) (o engine.Object, why string, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	k := record.Key()
+	t, ok := w.things[k]
+	if ok && t.value.RawEquals(record.Value) {
+		t.value = record.Value
+		w.things[k] = t
+	}
+	return t.object(k), w.broken[k], ok
 }
 
 // put makes or changes a thing; it mends a broken one. A backend gets a share of
@@ -256,7 +139,7 @@ func (w *World) put(o engine.Object, share int) error {
 func (w *World) take(warm engine.Key, o engine.Object) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if made, ok := w.things[o.Key()]; ok && made.Operation == o.Operation {
+	if made, ok := w.things[o.Key()]; ok && made.operation == o.Operation {
 		return nil
 	}
 	if _, ok := w.things[warm]; !ok || w.broken[warm] != "" {
@@ -273,11 +156,11 @@ func (w *World) take(warm engine.Key, o engine.Object) error {
 func (w *World) order(op string, o engine.Object, why string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	thing, ok := w.things[o.Key()]
+	t, ok := w.things[o.Key()]
 	if !ok {
 		return fmt.Errorf("%s %s: it is not there", op, o.Address)
 	}
-	if n := w.on[thing.ID()]; n > 0 && o.Address.Kind == engine.KindFunction && (op == "suspend" || op == "restart") {
+	if n := w.on[t.object(o.Key()).ID()]; n > 0 && o.Address.Kind == engine.KindFunction && (op == "suspend" || op == "restart") {
 		return fmt.Errorf("%s %s: %d frontends still send to it", op, o.Address, n)
 	}
 	if delete(w.broken, o.Key()); why != "" {
@@ -313,11 +196,12 @@ func (w *World) Knows(k engine.Key, cluster string) providers.Roster {
 func (w *World) remove(k engine.Key, operation string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	o, ok := w.things[k]
+	t, ok := w.things[k]
 	if !ok {
 		return nil
 	}
-	if n := w.on[o.ID()]; n > 0 && o.ID() != "" {
+	if id := t.object(k).ID(); id != "" && w.on[id] > 0 {
+		n := w.on[id]
 		return fmt.Errorf("%s is in use by %d others", k.Address, n)
 	}
 	w.forget(k)
@@ -337,12 +221,11 @@ func (w *World) changedFrom(e Event, from *engine.Key) error {
 func (w *World) tell(e Event) {
 	if w.watch != nil {
 		e.Shares = maps.Clone(w.shares)
-		w.watch(e, w.things)
+		w.watch(e, w.objects())
 	}
 }
 
-// Watch has f called after every change, with all that exists; f must neither
-// keep nor change it.
+// Watch has f called after every change, with all that exists.
 func (w *World) Watch(f func(Event, map[engine.Key]engine.Object)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -353,7 +236,15 @@ func (w *World) Watch(f func(Event, map[engine.Key]engine.Object)) {
 func (w *World) Objects() []engine.Object {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.SortedFunc(maps.Values(w.things), func(a, b engine.Object) int { return a.Key().Compare(b.Key()) })
+	return slices.SortedFunc(maps.Values(w.objects()), func(a, b engine.Object) int { return a.Key().Compare(b.Key()) })
+}
+
+func (w *World) objects() map[engine.Key]engine.Object {
+	all := make(map[engine.Key]engine.Object, len(w.things))
+	for k, t := range w.things {
+		all[k] = t.object(k)
+	}
+	return all
 }
 
 // Events returns all changes that were asked for, in order.
@@ -368,13 +259,14 @@ func (w *World) Events() []Event {
 func (w *World) Vanish(a engine.Address) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for k, o := range w.things {
+	for k, t := range w.things {
 		if k.Address != a {
 			continue
 		}
-		id := o.ID()
+		id := t.object(k).ID()
 		w.drift(k, nil)
-		for other, x := range w.things {
+		for other, t := range w.things {
+			x := t.object(other)
 			if id != "" && standsOn(x) == id && x.Attr("machine_id") == id {
 				w.drift(other, nil)
 			}
@@ -399,8 +291,9 @@ func (w *World) Break(a engine.Address, why string) {
 func (w *World) Alter(a engine.Address, attrs map[string]cty.Value) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for k, o := range w.things {
+	for k, t := range w.things {
 		if k.Address == a {
+			o := t.object(k)
 			o.Value = engine.With(o.Value, attrs)
 			w.drift(k, &o)
 		}
