@@ -253,7 +253,8 @@ type Cleaner interface {
 	Clean(ctx context.Context, all bool) error
 }
 
-// Meter reports what objects use, as far as they are of this provider.
+// Meter reports what objects use, as far as they are of this provider. The caller
+// keeps what it returns.
 type Meter interface {
 	Usage(ctx context.Context, objects []engine.Object) ([]Usage, error)
 }

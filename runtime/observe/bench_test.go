@@ -59,7 +59,7 @@ func BenchmarkDerive(b *testing.B) {
 			report := usage(1)
 			for b.Loop() {
 				second++
-				c.derive("all", readingOf(at.Add(time.Duration(second)*time.Second), report))
+				c.derive("all", readingOf(at.Add(time.Duration(second)*time.Second), report, c.latest["all"]))
 			}
 		})
 	}
@@ -71,7 +71,7 @@ func BenchmarkSamples(b *testing.B) {
 		b.Run(fmt.Sprintf("%d functions", n), func(b *testing.B) {
 			c, usage := large(b, n)
 			for second := range 60 {
-				c.derive("all", readingOf(time.Unix(int64(second), 0), usage(second)))
+				c.derive("all", readingOf(time.Unix(int64(second), 0), usage(second), c.latest["all"]))
 			}
 			for b.Loop() {
 				for i := range n {

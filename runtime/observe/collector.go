@@ -42,15 +42,16 @@ type Collector struct {
 func (c *Collector) Objects(objects []engine.Object) {
 	targets := map[engine.Address][]engine.Address{}
 	by := map[string][]engine.Object{}
+	for name, n := range counted(objects) {
+		by[name] = make([]engine.Object, 0, n) // there is an entry, though nothing in it is to be measured
+	}
 	for _, o := range objects {
 		if o.Address.Kind == engine.KindFrontend {
 			targets[o.Address] = engine.MustDecode[engine.Frontend](o.Value).Targets()
 		}
-		mine := by[o.Provider] // there is an entry, though nothing in it is to be measured
-		if o.Kept.IsZero() {   // what is kept for a rollback serves nobody
-			mine = append(mine, o)
+		if o.Kept.IsZero() { // what is kept for a rollback serves nobody
+			by[o.Provider] = append(by[o.Provider], o)
 		}
-		by[o.Provider] = mine
 	}
 	homes := homesOf(objects)
 	c.mu.Lock()
@@ -60,6 +61,15 @@ func (c *Collector) Objects(objects []engine.Object) {
 	if c.watching != nil && !slices.Equal(known, c.providerNames()) {
 		c.watching() // begin anew, with the others, too
 	}
+}
+
+// counted tells how many objects each provider has.
+func counted(objects []engine.Object) map[string]int {
+	n := map[string]int{}
+	for i := range objects {
+		n[objects[i].Provider]++
+	}
+	return n
 }
 
 // Watch says what is to be measured from now on. Samples of metrics that stay are
@@ -175,7 +185,9 @@ func (c *Collector) Usage() map[engine.Address]providers.Usage {
 	defer c.mu.Unlock()
 	all := map[engine.Address]providers.Usage{}
 	for _, r := range c.latest {
-		maps.Copy(all, r.usage)
+		for _, u := range r.usage {
+			all[u.Address] = u
+		}
 	}
 	return all
 }
@@ -331,13 +343,13 @@ func (c *Collector) read(ctx context.Context, name string) error {
 		return nil
 	}
 	c.mu.Lock()
-	mine := c.objects[name]
+	mine, was := c.objects[name], c.latest[name]
 	c.mu.Unlock()
 	usage, err := meter.Usage(ctx, mine)
 	if err != nil && len(usage) == 0 {
 		return err
 	}
-	c.derive(name, readingOf(c.Now(), usage))
+	c.derive(name, readingOf(c.Now(), usage, was))
 	return err
 }
 

@@ -43,10 +43,10 @@ func homesOf(objects []engine.Object) homes {
 func (h homes) leastLoaded(m metric, r reading, latest map[string]reading, fresh time.Time) (least float64, ok bool) {
 	told := false
 	for _, machine := range h.machines[m.function] {
-		_, here := r.usage[machine]
+		_, here := r.of(machine)
 		told = told || here
 		for _, one := range latest {
-			u, measured := one.usage[machine]
+			u, measured := one.of(machine)
 			if !measured || one.at.Before(fresh) {
 				continue
 			}

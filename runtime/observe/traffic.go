@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"slices"
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
@@ -11,28 +12,49 @@ import (
 // reading is what one provider reported at one instant.
 type reading struct {
 	at    time.Time
-	usage map[engine.Address]providers.Usage
-	loads map[engine.Address]load // by function: the sums over its replicas
+	usage []providers.Usage        // each address once
+	index map[engine.Address]int32 // of usage
+	loads map[engine.Address]load  // by function: the sums over its replicas
 }
 
-// readingOf takes up a report. Of an address that it tells twice, the last counts.
-// Functions are summed up here, once for all metrics, in the order of the report,
-// so that the same one comes to the same bits.
-func readingOf(at time.Time, usage []providers.Usage) reading {
-	r := reading{at, make(map[engine.Address]providers.Usage, len(usage)), map[engine.Address]load{}}
-	order := make([]engine.Address, 0, len(usage))
-	for _, u := range usage {
-		if _, again := r.usage[u.Address]; !again {
-			order = append(order, u.Address)
-		}
-		r.usage[u.Address] = u
+// readingOf takes up a report, which is the reading's from now on. Of an address
+// that it tells twice, the last counts. Functions are summed up here, once for all
+// metrics, in the order of the report, so that the same one comes to the same bits.
+// The index is that of the reading before if both tell of the same.
+func readingOf(at time.Time, usage []providers.Usage, was reading) reading {
+	r := reading{at, usage, was.index, map[engine.Address]load{}}
+	same := func(a, b providers.Usage) bool { return a.Address == b.Address }
+	if r.index == nil || !slices.EqualFunc(usage, was.usage, same) {
+		r.usage, r.index = indexed(usage)
 	}
-	for _, a := range order {
-		if a.Kind == engine.KindFunction {
-			r.loads[a.Group()] = r.loads[a.Group()].with(r.usage[a])
+	for _, u := range r.usage {
+		if u.Address.Kind == engine.KindFunction {
+			r.loads[u.Address.Group()] = r.loads[u.Address.Group()].with(u)
 		}
 	}
 	return r
+}
+
+func indexed(usage []providers.Usage) ([]providers.Usage, map[engine.Address]int32) {
+	once, index := make([]providers.Usage, 0, len(usage)), make(map[engine.Address]int32, len(usage))
+	for _, u := range usage {
+		if i, again := index[u.Address]; again {
+			once[i] = u
+			continue
+		}
+		index[u.Address] = int32(len(once))
+		once = append(once, u)
+	}
+	return once, index
+}
+
+// of is what was reported of an object.
+func (r reading) of(a engine.Address) (providers.Usage, bool) {
+	i, ok := r.index[a]
+	if !ok {
+		return providers.Usage{}, false
+	}
+	return r.usage[i], true
 }
 
 // traffic is what a function's requests come to between two readings of the
@@ -58,7 +80,7 @@ type tally struct {
 // taken yet count, too, where a function is all that a frontend balances to.
 func trafficOf(targets map[engine.Address][]engine.Address, was, is reading) map[engine.Address]traffic {
 	seconds := is.at.Sub(was.at).Seconds()
-	if was.usage == nil || seconds <= 0 {
+	if was.index == nil || seconds <= 0 {
 		return nil
 	}
 	all := map[engine.Address]*tally{}
@@ -70,8 +92,12 @@ func trafficOf(targets map[engine.Address][]engine.Address, was, is reading) map
 		}
 		return t
 	}
-	for a, u := range is.usage {
-		before, there := was.usage[a]
+	for _, u := range is.usage {
+		a := u.Address
+		if a.Kind != engine.KindFrontend && a.Kind != engine.KindBackend {
+			continue
+		}
+		before, there := was.of(a)
 		switch a.Kind {
 		case engine.KindFrontend:
 			for _, function := range targets[a] {
