@@ -129,9 +129,8 @@ func (f *Flow) observe(ctx context.Context, p *Planned) error {
 	if err != nil {
 		return err
 	}
-	for k, obs := range seen.Observed {
-		p.Found.Observed[k] = obs
-	}
+	maps.Copy(seen.Observed, found.Observed) // the few to the many
+	p.Found.Observed = seen.Observed
 	p.Found.Warnings = append(p.Found.Warnings, seen.Warnings...)
 	if !p.Request.Destroy {
 		maps.Copy(p.Found.Observed, tasks.Capacities(ctx, f.Providers, p.Request.Desired, adopted(p.Snapshot.Objects, found.Adopted)))
@@ -175,8 +174,12 @@ func (f *Flow) refine(ctx context.Context, provider string, pr engine.Proposal) 
 	return pr
 }
 
-// adopted adds objects to those that are recorded, or replaces them.
+// adopted adds objects to those that are recorded, or replaces them. Without any it
+// is what is recorded, itself.
 func adopted(recorded, more []engine.Object) []engine.Object {
+	if len(more) == 0 {
+		return recorded
+	}
 	byKey := map[engine.Key]engine.Object{}
 	for _, o := range more {
 		byKey[o.Key()] = o

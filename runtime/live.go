@@ -51,7 +51,8 @@ func (f *Flow) Look(ctx context.Context, v View) (Sight, error) {
 	if err != nil {
 		return s, err
 	}
-	maps.Copy(s.Found.Observed, seen.Observed)
+	maps.Copy(seen.Observed, s.Found.Observed) // the few to the many
+	s.Found.Observed = seen.Observed
 	maps.Copy(s.Found.Observed, tasks.Capacities(ctx, f.Providers, v.Desired, v.Snapshot.Objects))
 	return s, ctx.Err()
 }

@@ -142,6 +142,9 @@ func complete(got, recorded engine.Object) engine.Object {
 // is unverified until the next apply has looked after it, but for a machine that was
 // to go back to a snapshot: suspended as it was for that, it waits to be resumed.
 func Recover(ctx context.Context, source Source, snap engine.Snapshot, parallelism int) (Found, error) {
+	if len(snap.Open) == 0 {
+		return Found{Observed: map[engine.Key]engine.Observation{}}, ctx.Err()
+	}
 	recorded := map[engine.Key]engine.Object{}
 	for _, o := range snap.Objects {
 		recorded[o.Key()] = o

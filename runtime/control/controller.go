@@ -69,6 +69,7 @@ type Controller struct {
 	beside   int                              // how much is
 	planning bool
 	stamp    int                          // grows with orders, runs and what is seen
+	calm     int                          // the stamp at which nothing was found to be put right, whenever that is; 0 for none
 	tried    map[engine.Address]trial     // orders of which nothing could be begun
 	wait     time.Time                    // when to try again, after somebody else had the lock
 	late     map[engine.Address]*failures // what did not succeed, by what was to change

@@ -50,15 +50,18 @@ func (c *Controller) look(ctx context.Context, now time.Time) {
 	if !e.looking && !now.Before(e.due) {
 		e.looking, e.due = true, now.Add(cmp.Or(c.Repair, DefaultRepair))
 		clear(e.dirty)
-		c.lookAt(ctx, func(engine.Object) bool { return true }, func(s runtime.Sight, err error, now time.Time) {
+		c.lookAt(ctx, func(engine.Object) bool { return true }, func(s seen, err error, now time.Time) {
 			e.looking, e.opened = false, true
 			if err != nil {
 				c.blind.again(err.Error(), now)
 				return
 			}
+			odd := len(e.seen) > 0
 			e.seen = map[engine.Key]sighting{}
-			c.remember(s)
-			e.mend = true
+			if c.remember(s); odd || len(s.odd) > 0 || len(c.rebuilt)+len(c.late) > 0 { // those are odd for a time
+				c.stamp++
+			}
+			e.mend = e.mend || c.stamp != c.calm
 		})
 	}
 	if e.glancing || len(e.dirty) == 0 || now.Sub(e.told) < debounce {
@@ -71,15 +74,17 @@ func (c *Controller) look(ctx context.Context, now time.Time) {
 		m, err := engine.ParseAddress(o.Attr("machine"))
 		return told[o.Address] || err == nil && told[m]
 	}
-	c.lookAt(ctx, concerns, func(s runtime.Sight, err error, now time.Time) {
-		if e.glancing = false; err == nil && c.remember(s) {
-			e.mend = true
+	c.lookAt(ctx, concerns, func(s seen, err error, now time.Time) {
+		if e.glancing = false; err == nil {
+			c.remember(s)
+			e.mend = e.mend || len(s.odd) > 0
+			c.stamp++
 		}
 	})
 }
 
 // lookAt looks at some objects beside the loop. What runs change is left out.
-func (c *Controller) lookAt(ctx context.Context, of func(engine.Object) bool, rest func(runtime.Sight, error, time.Time)) {
+func (c *Controller) lookAt(ctx context.Context, of func(engine.Object) bool, rest func(seen, error, time.Time)) {
 	under := maps.Clone(c.under)
 	mine := map[int64]bool{}
 	for _, r := range c.runs {
@@ -93,8 +98,9 @@ func (c *Controller) lookAt(ctx context.Context, of func(engine.Object) bool, re
 		limited, stop := context.WithTimeout(ctx, lookTime)
 		defer stop()
 		s, err := c.Flow.Look(limited, v)
+		sight := seenIn(s)
 		return func(now time.Time) {
-			rest(s, err, now)
+			rest(sight, err, now)
 			if err == nil && ctx.Err() == nil && len(s.Found.Adopted)+len(s.Found.Resolved) > 0 {
 				c.settleFound(ctx, s)
 			}
@@ -121,22 +127,32 @@ func (c *Controller) settleFound(ctx context.Context, s runtime.Sight) {
 	})
 }
 
-// remember takes up what was seen, as far as it is not as recorded, and reports
-// whether anything is not.
-func (c *Controller) remember(s runtime.Sight) (odd bool) {
+// seen is what came of a look.
+type seen struct {
+	all map[engine.Key]engine.Observation
+	odd map[engine.Key]sighting // what is not as it is recorded
+}
+
+// seenIn compares what was found with what is recorded.
+func seenIn(s runtime.Sight) seen {
+	odd := map[engine.Key]sighting{}
 	for k, obs := range s.Found.Observed {
 		x := sighting{obs: obs}
 		if i, ok := slices.BinarySearchFunc(s.Snapshot.Objects, k, func(o engine.Object, k engine.Key) int { return o.Key().Compare(k) }); ok {
 			x.was = &s.Snapshot.Objects[i]
 			if obs.Presence == engine.Present && obs.Detour == "" && obs.Object.Value.RawEquals(x.was.Value) {
-				delete(c.eyes.seen, k)
 				continue
 			}
 		}
-		odd, c.eyes.seen[k] = true, x
+		odd[k] = x
 	}
-	c.stamp++
-	return odd
+	return seen{s.Found.Observed, odd}
+}
+
+// remember takes up what was seen.
+func (c *Controller) remember(s seen) {
+	maps.DeleteFunc(c.eyes.seen, func(k engine.Key, _ sighting) bool { _, again := s.all[k]; return again })
+	maps.Copy(c.eyes.seen, s.odd)
 }
 
 // odd is what was seen of objects that are recorded now as they were then.

@@ -256,3 +256,44 @@ func TestTheOldestReplicasGo(t *testing.T) {
 		l.empty(text)
 	})
 }
+
+// counting counts what is planned.
+type counting struct {
+	providers.Provider
+	planned *atomic.Int64
+}
+
+func (c counting) Unwrap() providers.Provider { return c.Provider }
+
+// Refine implements providers.Refiner.
+func (c counting) Refine(p engine.Proposal) engine.Proposal {
+	c.planned.Add(1)
+	return p
+}
+
+// While all is as it was when nothing was left to do, nothing is planned: it is looked
+// at, and what has changed then is seen.
+func TestAtRestNothingIsPlanned(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *lab) {
+		text := fmt.Sprintf(twoTier, 20)
+		l.ask(0.4)
+		l.apply(text)
+		var planned atomic.Int64
+		l.wrapIn(func(p providers.Provider) providers.Provider { return counting{silent{p}, &planned} })
+		_, stop := l.serve()
+		defer stop()
+		after(2 * time.Minute)
+		before := planned.Load()
+		if before == 0 {
+			t.Fatal("what is planned is not counted")
+		}
+		after(10 * time.Minute)
+		if n := planned.Load(); n != before {
+			t.Errorf("at rest, %d resources were planned", n-before)
+		}
+		l.world.Vanish(web.At(0))
+		after(time.Minute + 5*time.Second)
+		l.expect("after the repair", 1, 1)
+		l.empty(text)
+	})
+}

@@ -240,8 +240,14 @@ func (c *Controller) mend(ctx, hard context.Context, j job, p planned, now time.
 		}
 		c.start(ctx, hard, &run{plan: p.plan, part: part, spec: j.spec, path: j.path})
 	}
-	if len(p.parts) == 0 && len(c.runs) == 0 && slices.ContainsFunc(p.plan.Plan.Outputs, engine.OutputChange.Changed) {
+	if len(p.parts) > 0 || len(c.runs) > 0 {
+		return
+	}
+	switch {
+	case slices.ContainsFunc(p.plan.Plan.Outputs, engine.OutputChange.Changed):
 		c.writeOutputs(ctx, p.plan, j)
+	case p.plan.Plan.Empty() && !unsettled(p.plan.Plan) && len(j.request.Live.Under) == 0 && !slices.ContainsFunc(j.snap.Objects, func(o engine.Object) bool { return !o.Kept.IsZero() }):
+		c.calm = j.stamp
 	}
 }
 

@@ -108,6 +108,7 @@ func (c *Controller) show(now time.Time) {
 		}
 	}
 	s.Closed, s.Halted = maps.Clone(c.health().closed), c.health().told()
+	s.Rules = make([]RuleStatus, 0, len(c.rules))
 	for _, r := range c.rules {
 		s.Rules = append(s.Rules, RuleStatus{r.rule.Name, r.rule.Target, r.rule.Min, r.rule.Max, r.rule.Mode, r.last})
 	}
