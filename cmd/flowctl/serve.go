@@ -74,6 +74,7 @@ const leadPoll = time.Second
 
 // serveIn is the controller of a flow, until it is told to end.
 func (a *app) serveIn(ctx context.Context, s *session, listen string) error {
+	spareMemory()
 	s.log, s.background = a.daemonLog(), true
 	if err := s.open(ctx, false); err != nil {
 		return err
