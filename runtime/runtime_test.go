@@ -322,6 +322,20 @@ func TestWithoutRoomReplicasAreReplacedOneByOne(t *testing.T) {
 	}
 }
 
+// As many new replicas start at once as max_surge allows and the machine has room for.
+func TestASurgeTakesTheRoomThatThereIs(t *testing.T) {
+	for _, c := range []struct{ surge, slots, want int }{{3, 5, 1}, {3, 6, 2}, {3, 10, 3}, {9, 10, 4}} {
+		spec := func(version string) engine.Desired {
+			return load(t, edit(t, shop(version, fmt.Sprintf("max_surge = %d", c.surge)), "slots  = 10", fmt.Sprintf("slots = %d", c.slots)))
+		}
+		l := newLab(t)
+		l.apply(spec("1"))
+		if ch := l.plan(spec("2")).Plan.Find(web.At(0)); ch.Window != c.want || !ch.CreateFirst {
+			t.Errorf("max_surge = %d, %d slots: %d at once, new one first %v; want %d", c.surge, c.slots, ch.Window, ch.CreateFirst, c.want)
+		}
+	}
+}
+
 // Where there is no room beside the replicas, an update that may have no fewer is
 // refused before anything is done: more machines are no room beside them; larger ones are.
 // One that needs a second set, or canaries, takes room on any machine, as on more of them.

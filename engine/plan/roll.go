@@ -95,14 +95,9 @@ func (c *computer) reserveSurge(d *engine.Decl, moving []*engine.Change) bool {
 // surgeWindow is how many replacements may be under way: as many as max_surge
 // allows and every machine has room for.
 func (c *computer) surgeWindow(d *engine.Decl, moving []*engine.Change) int {
-	window := min(d.Roll.MaxSurge, len(moving))
-	for extra := 1; extra < window; extra++ {
-		for _, ch := range moving {
-			p := c.machine[ch.Address]
-			if p.Machine == p.Was && !c.placement.Reserve(d.Address, p.Machine) {
-				return extra
-			}
-		}
+	window := 1 // which has its room
+	for most := min(d.Roll.MaxSurge, len(moving)); window < most && c.reserveSurge(d, moving); {
+		window++
 	}
-	return max(1, window)
+	return window
 }
