@@ -31,7 +31,7 @@ func (f *Flow) Order(ctx context.Context, r OrderRequest) (Planned, engine.Diagn
 		return p, nil, err
 	}
 	o := plan.Order{
-		Action: r.Action, Snapshot: r.Snapshot, Targets: r.Targets, Recorded: p.Snapshot, Observed: p.Found.Observed, Windows: map[engine.Address]int{},
+		Action: r.Action, Snapshot: r.Snapshot, Targets: r.Targets, Recorded: p.Snapshot, Observed: p.Found.Observed, Policies: map[engine.Address]engine.UpdatePolicy{},
 		Able: func(provider string, k engine.Kind) bool {
 			return tasks.Able(ctx, f.Providers, r.Action, provider, k)
 		},
@@ -39,7 +39,7 @@ func (f *Flow) Order(ctx context.Context, r OrderRequest) (Planned, engine.Diagn
 	o.Recorded.Objects = adopted(p.Snapshot.Objects, p.Found.Adopted)
 	for _, d := range r.Desired.Decls {
 		if d.Address.Kind == engine.KindFunction {
-			o.Windows[d.Address] = d.Roll.MaxUnavailable
+			o.Policies[d.Address] = d.Roll
 		}
 	}
 	var diags engine.Diagnostics

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/flowctl/flowctl/providers"
 	"github.com/flowctl/flowctl/providers/sim"
 	"github.com/flowctl/flowctl/runtime"
+	"github.com/flowctl/flowctl/state"
 )
 
 var (
@@ -184,6 +186,87 @@ func TestRestartsRoll(t *testing.T) {
 		}
 		l.settled(d)
 	}
+}
+
+// With max_unavailable = 0 a restart is a replacement: none is missing at any moment, and
+// no more than max_surge are there besides. What the spec says otherwise is left alone.
+func TestARestartThatLetsNoneBeMissing(t *testing.T) {
+	for _, c := range []struct {
+		surge, slots int
+		most         int // replicas of web at any moment; 0 if it is refused
+	}{{1, 10, 5}, {2, 10, 6}, {3, 6, 6}, {1, 4, 0}} {
+		t.Run(fmt.Sprintf("max_surge = %d, %d slots", c.surge, c.slots), func(t *testing.T) {
+			l := newLab(t)
+			text := edit(t, shop("1", fmt.Sprintf("max_unavailable = 0\n max_surge = %d", c.surge)), "slots  = 10", fmt.Sprintf("slots = %d", c.slots))
+			d := load(t, text)
+			l.apply(d)
+			least, most := 4, 0
+			var mu sync.Mutex
+			l.world.Watch(func(_ sim.Event, things map[engine.Key]engine.Object) {
+				mu.Lock()
+				defer mu.Unlock()
+				n := map[engine.Kind]int{}
+				for k := range things {
+					n[k.Address.Kind]++
+				}
+				least, most = min(least, n[engine.KindBackend]), max(most, n[engine.KindFunction])
+			})
+			n := len(l.world.Events())
+			edited := load(t, edit(t, text, `V = "1"`, `V = "2"`))
+			_, err := l.order(engine.Restart, edited, web)
+			if c.most == 0 {
+				if err == nil || !strings.Contains(err.Error(), "No room to restart replicas") || len(l.world.Events()) > n {
+					t.Errorf("it did %s: %v", l.did(n), err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if least != 4 || most != c.most {
+				t.Errorf("at least %d served and at most %d were there, want 4 and %d", least, most, c.most)
+			}
+			l.want("replicas", l.replicas(), "0#2 1#2 2#2 3#2")
+			l.settled(d)
+			l.mustOrder(engine.Restart, edited, web.At(2))
+			l.want("replicas after the restart of one", l.replicas(), "0#2 1#2 2#3 3#2")
+			l.settled(d)
+		})
+	}
+}
+
+// Killed at any write, a restart that replaces is made up for by an apply, and if what it
+// starts is not healthy, the others stay.
+func TestARestartThatReplacesFails(t *testing.T) {
+	d := load(t, shop("1", "max_unavailable = 0"))
+	for n, killed := 0, true; killed; n += 3 {
+		l := newLab(t)
+		l.apply(d)
+		f := l.traffic()
+		l.flow.Journal = func(lease *state.Lease) exec.Journal {
+			return &killer{Journal: l.store.Journal(lease), left: n, torn: n%2 == 1}
+		}
+		_, err := l.order(engine.Restart, d, web)
+		killed = errors.Is(err, errKilled)
+		l.flow.Journal = func(lease *state.Lease) exec.Journal { return l.store.Journal(lease) }
+		l.apply(d)
+		l.settled(d)
+		for _, turn := range strings.Split(f.String(), "\n") {
+			if !slices.Contains([]string{"", "1:100x4", "1:100x5"}, turn) {
+				t.Errorf("killed at write %d: %s serve for a moment", n, turn)
+			}
+		}
+	}
+	l := newLab(t)
+	l.apply(d)
+	f := l.traffic()
+	l.wrap = func(p providers.Provider) providers.Provider { return sick{p, "1"} }
+	if _, err := l.order(engine.Restart, d, web); err == nil || !strings.Contains(err.Error(), "it is sick") {
+		t.Errorf("a restart into sickness: %v", err)
+	}
+	l.want("replicas", l.replicas(), "0#1 1#1 2#1 3#1")
+	l.want("traffic", f.String(), "1:100x4")
+	l.settled(d)
 }
 
 func TestAReplicaThatDoesNotComeBackStopsTheRoll(t *testing.T) {

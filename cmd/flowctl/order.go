@@ -32,8 +32,9 @@ frontends again.
 func (a *app) restartCommand() *cobra.Command {
 	return a.orderCommand(engine.Restart, "Restart replicas, one after the other", `Restarts replicas in place, at the same addresses. Each leaves its frontends, drained,
 before it restarts, and joins them again when it is healthy; of one function, so many
-are under way at once as the max_unavailable of its update block says. A machine stands
-for everything that runs on it.
+are under way at once as the max_unavailable of its update block says. With
+max_unavailable = 0 each is replaced by another that is the same and starts first, so
+many at once as max_surge says. A machine stands for everything that runs on it.
 
   flowctl restart function.web
   flowctl restart vm.node[0]`)

@@ -53,7 +53,7 @@ type Order struct {
 	Targets  []engine.Address // replicas and machines, their groups or their blocks
 	Recorded engine.Snapshot
 	Observed map[engine.Key]engine.Observation
-	Windows  map[engine.Address]int // how many of a function's replicas may restart at once; 1, if missing
+	Policies map[engine.Address]engine.UpdatePolicy // how a function's replicas may be replaced, and so restarted; one after the other, if missing
 	// Able reports whether a provider can do it to objects of a kind.
 	Able func(provider string, k engine.Kind) bool
 }
@@ -72,6 +72,7 @@ func Obey(o Order) (engine.Plan, engine.Diagnostics) {
 			b.replicaOrder(b.changeOf(a))
 		}
 	}
+	b.surges()
 	b.missing()
 	p := b.finish()
 	p.Ordered = true
@@ -186,13 +187,19 @@ func (b *obeyer) replicaOrder(ch *engine.Change) {
 	case state == engine.Tainted:
 		b.refuse(ch, "Replica is half-made", "it was left half-made. An apply replaces it")
 		return
+	case b.whole(ch.Address.Group()):
+		if b.reachable(ch) {
+			b.successor(ch)
+			b.memberships(*ch)
+		}
+		return
 	case !b.Able(ch.Provider, ch.Address.Kind):
 		b.refuse(ch, "Not possible with this provider", fmt.Sprintf("its provider %s cannot %s replicas", ch.Provider, b.Action))
 		return
 	case !b.reachable(ch):
 		return
 	}
-	ch.Action, ch.Gen, ch.Window = b.Action, ch.Prior.Gen, max(1, b.Windows[ch.Address.Group()])
+	ch.Action, ch.Gen, ch.Window = b.Action, ch.Prior.Gen, max(1, b.Policies[ch.Address.Group()].MaxUnavailable)
 	replica := *ch
 	b.memberships(replica)
 }
@@ -241,7 +248,7 @@ func (b *obeyer) memberships(replica engine.Change) {
 			continue
 		case b.Action == engine.Suspend:
 			ch.Action, ch.Planned, ch.Why = engine.Delete, cty.NilVal, "its replica is suspended"
-		case b.Action == engine.Restart && there != nil:
+		case replica.Action == engine.Restart && there != nil:
 			b.rejoin(&ch, &front, &replica)
 		}
 		if there == nil {
