@@ -15,7 +15,7 @@ type UpdatePolicy struct {
 	Strategy       string   `flow:"strategy" enum:"rolling|blue_green|canary" default:"rolling" doc:"One replica after the other (rolling), a full second set to which the frontends switch at once (blue_green), or growing shares of the requests that are judged (canary)."`
 	MaxSurge       int      `flow:"max_surge" min:"0" max:"1000" default:"1" doc:"How many replicas more than wanted may run, where the machines have room: the new one starts before the old one leaves."`
 	MaxUnavailable int      `flow:"max_unavailable" min:"0" max:"1000" default:"1" doc:"How many replicas fewer than wanted may run while there is no room for a surge."`
-	Keep           Duration `flow:"keep" min:"0s" default:"10m" doc:"For blue_green: how long the old set is kept, without requests, so that a rollback is instant. The first apply after that stops it, or one that changes the function; 0s stops it at once."`
+	Keep           Duration `flow:"keep" min:"0s" default:"10m" doc:"For blue_green: how long the old set is kept, without requests, so that a rollback is instant. The controller stops it after that, or the next apply, or one that changes the function; 0s stops it at once."`
 	Step           []int    `flow:"step" doc:"For canary: the shares of the requests, in percent and rising, that the new replicas get one after the other; 10 and 50, if not set."`
 	Pause          Duration `flow:"pause" min:"0s" default:"30s" doc:"For canary: how long each step is watched before it is judged."`
 	MinRequests    int      `flow:"min_requests" min:"1" max:"1000000000" default:"100" doc:"For canary: how many answers of the new replicas a verdict takes. Fewer are no failure, but the verdict says so."`

@@ -102,6 +102,52 @@ func TestAMachineThatFails(t *testing.T) {
 	})
 }
 
+// A machine on which a set is kept for a rollback stays for as long as that is, and then
+// goes, although nothing else happens.
+func TestAMachineWithAKeptSetStays(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *lab) {
+		spec := func(version string) string {
+			return fmt.Sprintf(`flow "test" {}
+vm "node" {
+  cpus   = 4
+  memory = "4GiB"
+  slots  = 4
+}
+function "web" {
+  on       = vm.node
+  replicas = 4
+  exec     = ["web"]
+  env      = { V = %q }
+  update {
+    strategy = "blue_green"
+    keep     = "30m"
+  }
+}
+frontend "www" {
+  listen = "127.0.0.1:8080"
+  to     = function.web
+}
+scaling "node" {
+  target = vm.node
+  min    = 1
+  max    = 3
+}
+`, version)
+		}
+		l.apply(spec("1"))
+		l.apply(spec("2"))
+		l.expect("with both sets", 8, 2)
+		_, stop := l.serve()
+		defer stop()
+		after(29 * time.Minute)
+		l.expect("while the first is kept", 8, 2)
+		l.empty(spec("2"))
+		after(20 * time.Minute)
+		l.expect("when its time is over", 4, 1)
+		l.empty(spec("2"))
+	})
+}
+
 // What finds no room elsewhere waits for the machine.
 func TestAMachineThatFailsOfManyThatAreFull(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *lab) {
