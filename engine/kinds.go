@@ -10,6 +10,9 @@ type VM struct {
 	Network Link              `flow:"network,replace" doc:"The network that the machine is on, as a reference: network.NAME."`
 	Labels  map[string]string `flow:"labels" doc:"Free-form labels."`
 
+	MaxCPUs   float64 `flow:"max_cpus,replace" min:"0.1" max:"1024" doc:"Up to how many cpus a virtual machine gets more while it runs. Without it, a change of cpus needs a new machine; fewer always do. Machines of the local provider change as they run, and ignore it and max_memory."`
+	MaxMemory Size    `flow:"max_memory,replace" min:"1MiB" doc:"Up to how much memory a virtual machine gets more, or has got and gives back, while it runs. Without it, a change of memory needs a new machine."`
+
 	Image    string            `flow:"image,replace" rule:"filled" doc:"The disk that the machine starts from, for providers that make virtual machines: a file (qcow2 or raw), relative to the spec, or the URL of one; the provider's, if not set. It is never written to. The local provider ignores it and all that follow."`
 	SHA256   string            `flow:"sha256,replace" rule:"filled" doc:"The image's SHA-256, in hexadecimal. An image at a URL needs it; a file is compared with it."`
 	DiskSize Size              `flow:"disk_size,replace" min:"1MiB" doc:"How large the machine's own disk is; as large as the image, if not set."`

@@ -281,4 +281,5 @@ type Proposal struct {
 	Want         cty.Value // computed attributes unknown or as they were
 	Changed      []string
 	ReplacePaths []string
+	Why          string // why ReplacePaths need a new object, where their names do not tell
 }

@@ -14,7 +14,7 @@ import (
 // sized lists the attributes of values that decide about sizes, places and the
 // order of work, all of which a plan shows before anything is made.
 var sized = map[engine.Kind][]string{
-	engine.KindVM:       {"cpus", "memory", "slots"},
+	engine.KindVM:       {"cpus", "memory", "slots", "max_cpus", "max_memory"},
 	engine.KindHost:     {"cpus", "memory", "slots"},
 	engine.KindFunction: {"cpu", "memory"},
 	engine.KindScaling:  {"min", "max", "headroom"},
@@ -197,6 +197,7 @@ func mustDecode(v cty.Value, into any) {
 
 func (l *loader) declareMachines(inst *instance, decl *engine.Decl, value cty.Value) {
 	m := metaOf[engine.MachineBlock](l, inst)
+	l.checkRoom(inst, value)
 	group := engine.MachineGroup{
 		Address: inst.addr, Provider: decl.Provider, Source: decl.Source,
 		Count: l.bounds(inst, "count", m.Count), Each: inst.block.capacityOf(value, "cpus"),
@@ -209,6 +210,22 @@ func (l *loader) declareMachines(inst *instance, decl *engine.Decl, value cty.Va
 		l.checkWarm(inst, decl.Provider)
 	}
 	l.addMachines(inst, group)
+}
+
+// checkRoom finds a machine that is larger than it may grow.
+func (l *loader) checkRoom(inst *instance, v cty.Value) {
+	if v == cty.NilVal { // it is as an instance of the block that was looked at
+		return
+	}
+	fault := func(name, most, is, limit string) {
+		l.faultOf(inst, inst.block.attribute(most), "Machine beyond its maximum", fmt.Sprintf("%s = %s is more than the machine ever gets, which is %s = %s. Raise %[3]s, or lower %[1]s.", name, is, most, limit))
+	}
+	if is, most := number(v, "cpus"), number(v, "max_cpus"); most > 0 && is > most {
+		fault("cpus", "max_cpus", fmt.Sprint(is), fmt.Sprint(most))
+	}
+	if is, most := size(v, "memory"), size(v, "max_memory"); most > 0 && is > most {
+		fault("memory", "max_memory", is.String(), most.String())
+	}
 }
 
 // checkWarm finds a provider that keeps no machines ready.

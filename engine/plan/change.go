@@ -198,7 +198,7 @@ func (c *computer) compare(ch *engine.Change, s subject) {
 	case s.addr.Kind == engine.KindTask:
 		c.compareTask(ch, s)
 	case len(ch.ReplacePaths) > 0:
-		ch.Action = engine.Replace
+		ch.Action, ch.Why = engine.Replace, proposal.Why
 		if slices.Contains(ch.ReplacePaths, "machine") {
 			ch.Why = s.why
 		}

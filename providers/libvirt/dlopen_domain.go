@@ -101,6 +101,40 @@ func (h *connection) Define(xml string) error {
 	return fault("define a domain", err)
 }
 
+func (h *connection) Config(name string) (string, error) {
+	var xml string
+	err := h.onDomain("look for", name, func(d *libvirt.Domain) (err error) {
+		xml, err = d.GetXMLDesc(libvirt.DOMAIN_XML_INACTIVE)
+		return err
+	})
+	return xml, err
+}
+
+func (h *connection) SetVCPUs(name string, n uint) error {
+	return h.onDomain("set the processors of", name, func(d *libvirt.Domain) error {
+		flags := libvirt.DOMAIN_VCPU_CONFIG
+		if on, err := d.IsActive(); err != nil {
+			return err
+		} else if on {
+			flags |= libvirt.DOMAIN_VCPU_LIVE
+		}
+		return d.SetVcpusFlags(n, flags)
+	})
+}
+
+func (h *connection) SetMemory(name string, kib uint) error {
+	return h.onDomain("set the memory of", name, func(d *libvirt.Domain) error {
+		// One after the other: the driver for tests takes no two of them.
+		if err := d.SetMemoryFlags(uint64(kib), libvirt.DOMAIN_MEM_CONFIG); err != nil {
+			return err
+		}
+		if on, err := d.IsActive(); err != nil || !on {
+			return err
+		}
+		return d.SetMemoryFlags(uint64(kib), libvirt.DOMAIN_MEM_LIVE)
+	})
+}
+
 func (h *connection) Start(name string) error {
 	return h.onDomain("start", name, func(d *libvirt.Domain) error {
 		if on, err := d.IsActive(); err != nil || on {
@@ -210,8 +244,16 @@ func (h *connection) Snapshots(name string) ([]snapshot, error) {
 }
 
 func (h *connection) TakeSnapshot(name, xml string) error {
-	return h.onDomain("take a snapshot of", name, func(d *libvirt.Domain) error {
-		s, err := d.CreateSnapshotXML(xml, 0)
+	return h.makeSnapshot("take", name, xml, 0)
+}
+
+func (h *connection) RedefineSnapshot(name, xml string) error {
+	return h.makeSnapshot("redefine", name, xml, libvirt.DOMAIN_SNAPSHOT_CREATE_REDEFINE)
+}
+
+func (h *connection) makeSnapshot(act, name, xml string, flags libvirt.DomainSnapshotCreateFlags) error {
+	return h.onDomain(act+" a snapshot of", name, func(d *libvirt.Domain) error {
+		s, err := d.CreateSnapshotXML(xml, flags)
 		if err != nil {
 			return err
 		}
@@ -347,14 +389,14 @@ func (h *connection) Stats() ([]stats, error) {
 		if s.Cpu != nil {
 			one.CPUTime = s.Cpu.Time
 		}
-		one.Memory = memoryOf(s.Balloon)
+		one.Memory = usedOf(s.Balloon)
 		all = append(all, one)
 	}
 	return all, nil
 }
 
-// memoryOf is what a guest uses: what it says, as far as its balloon tells.
-func memoryOf(b *libvirt.DomainStatsBalloon) int64 {
+// usedOf is what a guest uses: what it says, as far as its balloon tells.
+func usedOf(b *libvirt.DomainStatsBalloon) int64 {
 	switch {
 	case b == nil:
 		return 0

@@ -28,6 +28,10 @@ type disks struct {
 // takes seconds.
 const quick = " quiet mitigations=off cryptomgr.notests tsc=reliable no_timer_check nokaslr audit=0"
 
+// mostQueues is how many queues a disk has at most: QEMU has an end at 1024 for all of a
+// device.
+const mostQueues = 128
+
 // draw makes the definition of a domain.
 func (l *Libvirt) draw(h hypervisor, r providers.Ref, want engine.VM, p plot) (string, error) {
 	metadata, err := xml.Marshal(l.tag(r, p.ip.String()))
@@ -44,14 +48,26 @@ func (l *Libvirt) draw(h hypervisor, r providers.Ref, want engine.VM, p plot) (s
 func (l *Libvirt) outline(h hypervisor, want engine.VM, p plot) libvirtxml.Domain {
 	d := libvirtxml.Domain{
 		Type:     "qemu",
-		Memory:   &libvirtxml.DomainMemory{Value: uint(want.Memory >> 10), Unit: "KiB"},
-		VCPU:     &libvirtxml.DomainVCPU{Value: vcpus(want.CPUs)},
+		Memory:   &libvirtxml.DomainMemory{Value: kib(max(want.Memory, want.MaxMemory)), Unit: "KiB"},
+		VCPU:     &libvirtxml.DomainVCPU{Value: max(vcpus(want.CPUs), vcpus(want.MaxCPUs))},
 		OS:       &libvirtxml.DomainOS{Type: &libvirtxml.DomainOSType{Arch: "x86_64", Machine: "q35", Type: "hvm"}},
 		Features: &libvirtxml.DomainFeatureList{ACPI: &libvirtxml.DomainFeature{}, APIC: &libvirtxml.DomainFeatureAPIC{}},
 		Clock:    &libvirtxml.DomainClock{Offset: "utc"},
 		// A guest that panics must not go on: it would take a whole processor.
 		OnPoweroff: "destroy", OnReboot: "restart", OnCrash: "destroy",
 		Devices: devices(p),
+	}
+	if kib(want.Memory) < d.Memory.Value { // the balloon takes the rest
+		d.CurrentMemory = &libvirtxml.DomainCurrentMemory{Value: kib(want.Memory), Unit: "KiB"}
+	}
+	if vcpus(want.CPUs) < d.VCPU.Value {
+		d.VCPU.Current = vcpus(want.CPUs)
+	}
+	if want.MaxCPUs > 0 { // QEMU makes as many as a machine has processors when it starts
+		queues := min(d.VCPU.Value, mostQueues)
+		for i := range d.Devices.Disks {
+			d.Devices.Disks[i].Driver.Queues = &queues
+		}
 	}
 	if h.Simulated() {
 		d.Type, d.OS.Type = "test", &libvirtxml.DomainOSType{Type: "hvm"}

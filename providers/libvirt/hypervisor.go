@@ -30,6 +30,12 @@ type domains interface {
 	DomainNames() ([]string, error)
 	Domain(name string) (domain, error)
 	Define(xml string) error
+	// Config is what a domain will be at its next start.
+	Config(name string) (xml string, err error)
+	// SetVCPUs and SetMemory change how large a domain is, up to its maximum, now and for
+	// its next start. What its guest makes of it comes later.
+	SetVCPUs(name string, n uint) error
+	SetMemory(name string, kib uint) error
 	Start(name string) error
 	// Boot starts a domain that ends with this connection. One of its name must not
 	// exist.
@@ -61,6 +67,8 @@ type snapshots interface {
 	Snapshots(domain string) ([]snapshot, error)
 	// TakeSnapshot keeps what a domain is, in its disk.
 	TakeSnapshot(domain, xml string) error
+	// RedefineSnapshot changes what libvirt knows of a snapshot.
+	RedefineSnapshot(domain, xml string) error
 	// RestoreSnapshot lets a domain be what it was: paused, if it is to have its memory.
 	RestoreSnapshot(domain, name string, memory bool) error
 	DeleteSnapshot(domain, name string) error

@@ -285,14 +285,6 @@ func TestConsoleTailsAreReadable(t *testing.T) {
 	}
 }
 
-func TestSizeNeedsANewMachine(t *testing.T) {
-	prior := engine.Object{}
-	p := refineVM(engine.Proposal{Prior: &prior, Changed: []string{"memory", "slots"}})
-	if strings.Join(p.ReplacePaths, " ") != "memory" {
-		t.Errorf("a change of memory and slots replaces for %q", p.ReplacePaths)
-	}
-}
-
 // KVM is tried with the processor that machines get: there are computers on which it
 // runs with others, and QEMU ends with this one.
 func TestKVMIsTriedAsItIsUsed(t *testing.T) {

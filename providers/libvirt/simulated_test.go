@@ -50,13 +50,26 @@ func want(k engine.Kind, v any) cty.Value {
 func machine(n int) engine.Address { return engine.Addr(engine.KindVM, "node").At(n) }
 
 func TestContractOfMachines(t *testing.T) {
+	for name, c := range map[string]struct {
+		vm     engine.VM
+		change map[string]cty.Value
+	}{
+		"vm": {engine.VM{CPUs: 1, Memory: engine.MiB}, map[string]cty.Value{"slots": cty.NumberIntVal(3)}},
+		"vm with room": {
+			engine.VM{CPUs: 1, Memory: engine.MiB, MaxCPUs: 4, MaxMemory: 4 * engine.MiB},
+			map[string]cty.Value{"cpus": cty.NumberIntVal(3), "memory": cty.StringVal("2MiB")},
+		},
+	} {
+		contractOfMachines(t, name, c.vm, c.change)
+	}
+}
+
+func contractOfMachines(t *testing.T, name string, vm engine.VM, change map[string]cty.Value) {
 	l := simulated(t)
 	providertest.Run(t, providertest.Case{
-		Name: "vm", Provider: l, Address: machine,
-		Want: func(*testing.T, int) cty.Value { return want(engine.KindVM, engine.VM{CPUs: 1, Memory: engine.MiB}) },
-		Change: func(v cty.Value) cty.Value {
-			return engine.With(v, map[string]cty.Value{"slots": cty.NumberIntVal(3)})
-		},
+		Name: name, Provider: l, Address: machine,
+		Want:   func(*testing.T, int) cty.Value { return want(engine.KindVM, vm) },
+		Change: func(v cty.Value) cty.Value { return engine.With(v, change) },
 		Vanish: func(t *testing.T, o engine.Object) {
 			h, err := l.hypervisor()
 			if err != nil {
@@ -103,6 +116,68 @@ func made(t *testing.T, l *Libvirt, n int) engine.Object {
 	}
 	t.Cleanup(func() { nothingLeft(t, l) })
 	return o
+}
+
+// A machine that has room grows, and gives memory back, as the one that it is; it keeps its
+// size when it starts again, and whoever is killed in the middle is made up for.
+func TestMachinesGrowInPlace(t *testing.T) {
+	l := simulated(t)
+	h, err := l.hypervisor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	vm := engine.VM{CPUs: 1, Memory: 2 * engine.MiB, MaxCPUs: 4, MaxMemory: 8 * engine.MiB}
+	call := providers.Call{Operation: "r1-s1", Address: machine(0), Gen: 1, Want: want(engine.KindVM, vm)}
+	o, err := l.Apply(t.Context(), call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nothingLeft(t, l) })
+	name := l.name(machine(0), 1)
+	is := func(when string, want engine.VM) {
+		t.Helper()
+		obs, err := l.Read(t.Context(), o)
+		if err != nil || obs.Presence != engine.Present {
+			t.Fatalf("read: %+v, %v", obs, err)
+		}
+		if got := engine.MustDecode[engine.VM](obs.Object.Value); got.CPUs != want.CPUs || got.Memory != want.Memory || got.MaxCPUs != want.MaxCPUs || got.MaxMemory != want.MaxMemory {
+			t.Errorf("%s it has the size %+v, want %+v", when, got, want)
+		}
+	}
+	is("at first", vm)
+	for n, next := range []struct {
+		cpus   float64
+		memory engine.Size
+	}{{3, 8 * engine.MiB}, {4, 3 * engine.MiB}} {
+		vm.CPUs, vm.Memory = next.cpus, next.memory
+		if n == 1 { // one that was killed after its first step
+			if err := h.SetVCPUs(name, 4); err != nil {
+				t.Fatal(err)
+			}
+		}
+		prior := o
+		call.Operation, call.Want, call.Prior = fmt.Sprintf("r%d-s1", n+2), engine.Merge(o.Value, vm), &prior
+		for range 2 {
+			if o, err = l.Apply(t.Context(), call); err != nil {
+				t.Fatal(err)
+			}
+		}
+		is("when it has changed", vm)
+	}
+	if o.ID() == "" || h.Stop(name) != nil {
+		t.Fatal("it does not stop")
+	}
+	prior := o
+	call.Operation, call.Prior = "r4-s1", &prior
+	if o, err = l.Apply(t.Context(), call); err != nil {
+		t.Fatal(err)
+	}
+	is("when it has started again", vm)
+	if err := h.SetMemory(name, 4<<10); err != nil {
+		t.Fatal(err)
+	}
+	vm.Memory = 4 * engine.MiB
+	is("when somebody else has changed it", vm)
 }
 
 func presence(t *testing.T, l *Libvirt, o engine.Object, want engine.Presence, why string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,6 +44,7 @@ func (l *Libvirt) Snapshots(_ context.Context, o engine.Object) ([]providers.Sna
 type kept struct {
 	providers.Snapshot
 	description string
+	xml         string
 }
 
 func snapshotsOf(h hypervisor, domain string) ([]kept, error) {
@@ -57,7 +59,7 @@ func snapshotsOf(h hypervisor, domain string) ([]kept, error) {
 			return nil, fmt.Errorf("read what a snapshot of domain %s is: %w", domain, err)
 		}
 		seconds, _ := strconv.ParseInt(x.CreationTime, 10, 64) // libvirt always writes it
-		all = append(all, kept{providers.Snapshot{Name: x.Name, At: time.Unix(seconds, 0), State: x.State, Current: s.Current}, x.Description})
+		all = append(all, kept{providers.Snapshot{Name: x.Name, At: time.Unix(seconds, 0), State: x.State, Current: s.Current}, x.Description, s.XML})
 	}
 	slices.SortStableFunc(all, func(a, b kept) int { return a.At.Compare(b.At) })
 	return all, nil
@@ -107,6 +109,11 @@ func (l *Libvirt) RestoreSnapshot(ctx context.Context, o engine.Object, name str
 	var names []string
 	for _, k := range all {
 		if k.Name == name {
+			if text := settledCPUs(k.xml); text != k.xml {
+				if err := h.RedefineSnapshot(domain, text); err != nil {
+					return err
+				}
+			}
 			return h.RestoreSnapshot(domain, name, k.State == "running" || k.State == "paused")
 		}
 		names = append(names, k.Name)
@@ -115,6 +122,16 @@ func (l *Libvirt) RestoreSnapshot(ctx context.Context, o engine.Object, name str
 		names = []string{"none"}
 	}
 	return providers.Permanent(fmt.Errorf("%s has no snapshot %s; it has %s", o.Address, name, strings.Join(names, ", ")))
+}
+
+// pluggedCPU is a processor that a domain has got while it ran.
+var pluggedCPU = regexp.MustCompile(`(<vcpu id='\d+' enabled='yes' hotpluggable=)'yes'`)
+
+// settledCPUs lets a snapshot's machine have, when it is restored, the processors from its
+// start that it had got while it ran: libvirt plugs those in only once QEMU has read the
+// snapshot, which fails for want of them.
+func settledCPUs(snapshot string) string {
+	return pluggedCPU.ReplaceAllString(snapshot, "${1}'no'")
 }
 
 // DeleteSnapshot implements providers.Snapshotter.

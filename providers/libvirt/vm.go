@@ -4,24 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
-	"slices"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
-	"libvirt.org/go/libvirtxml"
 )
-
-// refineVM knows what a machine keeps from its creation.
-func refineVM(p engine.Proposal) engine.Proposal {
-	for _, name := range []string{"cpus", "memory"} {
-		if p.Prior != nil && slices.Contains(p.Changed, name) && !slices.Contains(p.ReplacePaths, name) {
-			p.ReplacePaths = slices.Sorted(slices.Values(append(slices.Clone(p.ReplacePaths), name)))
-		}
-	}
-	return p
-}
 
 func (l *Libvirt) checkVM(_ context.Context, a engine.Address, want engine.VM, _ *engine.VM) engine.Diagnostics {
 	var diags engine.Diagnostics
@@ -51,9 +38,6 @@ func (l *Libvirt) checkVM(_ context.Context, a engine.Address, want engine.VM, _
 	}
 	return diags
 }
-
-// vcpus is how many processors a machine has: whole ones.
-func vcpus(cpus float64) uint { return uint(math.Ceil(cpus)) }
 
 func (l *Libvirt) applyVM(ctx context.Context, r providers.Ref, want engine.VM, prior *engine.VM) (engine.VM, bool, error) {
 	h, err := l.begin(ctx)
@@ -138,7 +122,13 @@ func (l *Libvirt) wake(ctx context.Context, h hypervisor, r providers.Ref, d kno
 			return want, true, err
 		}
 	}
-	if err := l.start(ctx, h, d.Name, ip); err != nil || !l.wasWarm(d, r) {
+	if err := l.resize(h, d.Name, want); err != nil {
+		return want, true, err
+	}
+	if err := l.start(ctx, h, d.Name, ip); err != nil {
+		return want, true, err
+	}
+	if err := l.resized(ctx, h, d.Name, want); err != nil || !l.wasWarm(d, r) {
 		return want, true, err
 	}
 	return want, true, l.identify(ctx, h, r, want, d)
@@ -223,28 +213,18 @@ func (l *Libvirt) readVM(_ context.Context, r providers.Ref, known engine.VM) (e
 		return known, gone, nil
 	}
 	l.fill(&known, r, ip)
-	fillSize(&known, d.xml)
+	next := d.xml
+	if known.MaxMemory > 0 { // what it has now is the balloon's affair
+		if next, err = configOf(h, d); err != nil {
+			return known, providers.Status{}, err
+		}
+	}
+	fillSize(&known, d.xml, next)
 	if d.State != "running" {
 		return known, providers.Status{Presence: engine.Down, Why: "its domain is " + d.State}, nil
 	}
 	return known, providers.Status{}, nil
 }
-
-// fillSize fills in how large a machine is.
-func fillSize(v *engine.VM, d libvirtxml.Domain) {
-	if d.VCPU != nil && d.VCPU.Value != vcpus(v.CPUs) {
-		v.CPUs = float64(d.VCPU.Value)
-	}
-	if d.Memory == nil {
-		return
-	}
-	if m := engine.Size(d.Memory.Value) << 10; d.Memory.Unit == "KiB" && m != memoryOfDomain(v.Memory) {
-		v.Memory = m
-	}
-}
-
-// memoryOfDomain is the memory that a domain gets: libvirt counts in KiB.
-func memoryOfDomain(m engine.Size) engine.Size { return m >> 10 << 10 }
 
 func (l *Libvirt) removeVM(_ context.Context, r providers.Ref, _ engine.VM) error {
 	h, err := l.hypervisor()

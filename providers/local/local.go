@@ -79,7 +79,7 @@ func New(s providers.Settings) *Local {
 }
 
 // idleMachine are attributes that mean something to virtual machines only.
-var idleMachine = []string{"image", "disk_size", "kernel", "initrd", "cmdline", "user_data", "metadata", "file"}
+var idleMachine = []string{"max_cpus", "max_memory", "image", "disk_size", "kernel", "initrd", "cmdline", "user_data", "metadata", "file"}
 
 // refineVM knows what means nothing here, so that changing it restarts nobody.
 func refineVM(p engine.Proposal) engine.Proposal {
