@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,6 +84,12 @@ func (l *Libvirt) seedFiles(r providers.Ref, instance string, want engine.VM, ne
 	if err != nil {
 		return nil, err
 	}
+	engineKey, engineID, err := engineKey()
+	if err != nil {
+		return nil, err
+	}
+	machineID := make([]byte, 16) // machine-id(5)
+	_, _ = rand.Read(machineID)   // never fails
 	hostname := hostnameOf(r)
 	metadata := maps.Clone(want.Metadata)
 	if metadata == nil {
@@ -96,9 +103,10 @@ func (l *Libvirt) seedFiles(r providers.Ref, instance string, want engine.VM, ne
 	at := netip.PrefixFrom(ip, net.prefix.Bits())
 	files := map[string]string{
 		"meta-data": string(meta) + "\n", "user-data": want.UserData, "vendor-data": vendorData,
-		"network-config": fmt.Sprintf(networkConfig, macOf(ip), at, net.gateway, net.gateway),
-		"flowctl/env":    fmt.Sprintf("ADDRESS=%s\nGATEWAY=%s\nHOSTNAME=%s\nMAC=%s\n", at, net.gateway, hostname, macOf(ip)),
-		"flowctl/ca.pem": string(keys.authority), "flowctl/cert.pem": string(cert), "flowctl/key.pem": string(key),
+		"network-config":      fmt.Sprintf(networkConfig, macOf(ip), at, net.gateway, net.gateway),
+		"flowctl/env":         fmt.Sprintf("ADDRESS=%s\nGATEWAY=%s\nHOSTNAME=%s\nMAC=%s\nENGINE=%s\nMACHINE=%x\n", at, net.gateway, hostname, macOf(ip), engineID, machineID),
+		"flowctl/engine.json": string(engineKey),
+		"flowctl/ca.pem":      string(keys.authority), "flowctl/cert.pem": string(cert), "flowctl/key.pem": string(key),
 	}
 	if want.UserData == "" {
 		files["user-data"] = "#cloud-config\n{}\n"

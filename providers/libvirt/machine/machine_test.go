@@ -16,7 +16,7 @@ func TestPartsAreWhatTheyWere(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, program := range map[string]bool{
-		"build.sh": true, "guest/etc/rc": true, "guest/etc/become": true, "guest/etc/golden": true, "guest/sbin/reseed": true,
+		"build.sh": true, "guest/etc/rc": true, "guest/etc/become": true, "guest/etc/golden": true, "guest/etc/engine-id": true, "guest/sbin/reseed": true,
 		"guest/etc/inittab": false, "guest/etc/ssh/sshd_config": false, "guest/etc/door.conf": false,
 	} {
 		info, err := os.Stat(filepath.Join(dir, name))
