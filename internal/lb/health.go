@@ -3,12 +3,8 @@ package lb
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/http"
-	"net/http/httptrace"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -27,8 +23,7 @@ func (p *pool) watch() {
 	}
 }
 
-// checkLoop checks b until ctx ends, at intervals that vary by a tenth, so that
-// many backends are not checked at one moment.
+// checkLoop checks b until ctx ends.
 func (p *pool) checkLoop(ctx context.Context, b *backend, h *Health) {
 	probe := p.prober(b, h)
 	timer := time.NewTimer(0)
@@ -44,9 +39,23 @@ func (p *pool) checkLoop(ctx context.Context, b *backend, h *Health) {
 			return
 		}
 		p.checked(b, err)
-		interval := float64(h.Interval)
-		timer.Reset(time.Duration(interval * (0.9 + 0.2*rand.Float64())))
+		timer.Reset(time.Until(nextCheck(time.Now(), time.Duration(h.Interval), p.size())))
 	}
+}
+
+// nextCheck is when to check one of so many backends again: after an interval that
+// varies by a tenth, so that not all are checked at one moment; but some are, so that a
+// process at rest is not woken for each of them.
+func nextCheck(now time.Time, interval time.Duration, backends int) time.Time {
+	due := now.Add(time.Duration(float64(interval) * (0.9 + 0.2*rand.Float64())))
+	return due.Round(interval / time.Duration(max(10, backends/5)))
+}
+
+// size is how many backends there are.
+func (p *pool) size() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.backends)
 }
 
 // checked takes in the outcome of a check.
@@ -95,40 +104,8 @@ func (p *pool) prober(b *backend, h *Health) func(context.Context) error {
 			return c.Close()
 		}
 	}
-	return httpProbe(b, h, timeout)
-}
-
-// httpProbe fetches the health path on a connection of its own each time, as a
-// new client would.
-func httpProbe(b *backend, h *Health, timeout time.Duration) func(context.Context) error {
-	low, high, _ := parseStatuses(h.Status)
-	var protocols http.Protocols
-	protocols.SetHTTP1(!b.h2c)
-	protocols.SetUnencryptedHTTP2(b.h2c)
-	client := &http.Client{
-		Timeout:       timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport:     &http.Transport{DisableKeepAlives: true, Protocols: &protocols},
+	if b.h2c {
+		return http2Probe(b, h, timeout)
 	}
-	return func(ctx context.Context) error {
-		var connected atomic.Bool
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.addr+h.Path, nil)
-		if err != nil {
-			return err
-		}
-		req.Header.Set("User-Agent", "flowctl-health")
-		res, err := client.Do(req)
-		if err != nil && !connected.Load() {
-			return &dialError{err}
-		}
-		if err != nil {
-			return err
-		}
-		defer res.Body.Close()
-		if res.StatusCode < low || res.StatusCode > high {
-			return fmt.Errorf("status %d, want %d to %d", res.StatusCode, low, high)
-		}
-		return nil
-	}
+	return http1Probe(b, h, timeout)
 }
