@@ -202,6 +202,34 @@ func (c *console) atLast(b *runtime.Back) string {
 	return text + "\n"
 }
 
+// obeyed counts what an order has done to the replicas and machines that it was about;
+// "" if it was no order, or did nothing to these.
+func obeyed(command string, p engine.Plan) string {
+	if !p.Ordered {
+		return ""
+	}
+	done, replaced := 0, 0
+	for _, ch := range p.Changes {
+		switch {
+		case ch.Action.Ordered():
+			done++
+		case ch.Action == engine.Replace && ch.Address.Kind == engine.KindFunction:
+			replaced++
+		}
+	}
+	word := map[string]string{"suspend": "suspended", "resume": "resumed", "restart": "restarted", "snapshot": "taken", "restore": "restored", "delete-snapshot": "deleted"}[command]
+	switch {
+	case done+replaced == 0:
+		return ""
+	case replaced == 0:
+		return fmt.Sprintf("%d %s", done, word)
+	case done == 0:
+		return fmt.Sprintf("%d replaced", replaced)
+	default:
+		return fmt.Sprintf("%d %s, %d replaced", done, word, replaced)
+	}
+}
+
 // complete says that all is done, and what to do next.
 func (c *console) complete(command string, out runtime.Outcome, p engine.Plan, status, destroy string) {
 	if c.stream != nil || c.mode == args.Quiet {
@@ -215,8 +243,8 @@ func (c *console) complete(command string, out runtime.Outcome, p engine.Plan, s
 		return
 	}
 	what := fmt.Sprintf("%d added, %d changed, %d replaced, %d destroyed", n.Add, n.Change, n.Replace, n.Destroy)
-	if n := n.Suspend + n.Resume + n.Restart + n.Capture + n.Revert + n.Discard; n > 0 {
-		what = fmt.Sprintf("%d %s", n, map[string]string{"suspend": "suspended", "resume": "resumed", "restart": "restarted", "snapshot": "taken", "restore": "restored", "delete-snapshot": "deleted"}[command])
+	if ordered := obeyed(command, p); ordered != "" {
+		what = ordered
 	}
 	fmt.Fprintf(c.app.out, "\n%s %s in %s.\n", s.Good(strings.ToUpper(command[:1])+command[1:]+" complete:"), what, took)
 	fmt.Fprint(c.app.out, view.Slowest(c.events, 5, s))
