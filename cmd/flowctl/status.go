@@ -11,6 +11,7 @@ import (
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/flowctl/flowctl/runtime"
+	"github.com/flowctl/flowctl/runtime/api"
 	"github.com/flowctl/flowctl/state"
 	"github.com/flowctl/flowctl/tasks"
 	"github.com/spf13/cobra"
@@ -81,7 +82,11 @@ func (s *session) status(ctx context.Context) (view.FlowStatus, error) {
 		st.Lock = h
 	}
 	if c, p := s.controllerStatus(ctx); p != nil {
-		st.Controller, st.ControllerPID = c, p.PID
+		v, err := s.store.Version(ctx)
+		if err != nil {
+			return st, err
+		}
+		st.Controller, st.ControllerPID = abreast(c, v.Held), p.PID
 	}
 	found, err := tasks.Observe(ctx, s.set, snap.Objects, runtime.DefaultParallelism)
 	if err != nil {
@@ -169,4 +174,15 @@ func (s *session) usage(ctx context.Context, objects []engine.Object) map[engine
 		}
 	}
 	return all
+}
+
+// abreast is what a controller told, without the hold that it was in when it last
+// looked if the state tells of none any more: it goes on as soon as it looks again.
+func abreast(c *api.Status, held string) *api.Status {
+	if c == nil || c.Held == "" || held != "" {
+		return c
+	}
+	now := *c
+	now.Held, now.Rules, now.Waiting = "", nil, "it is about to take up what was changed last"
+	return &now
 }
