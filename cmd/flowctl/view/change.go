@@ -30,7 +30,7 @@ func writeBody(b *strings.Builder, c engine.Change, s Style) {
 		writeDiff(b, attr, width, prior.GetAttr(attr), planned.GetAttr(attr), forces, s)
 	}
 	if rest := settable(c.Address.Kind) - len(c.Changed); rest > 0 && len(c.Changed) > 0 {
-		fmt.Fprintf(b, "        %s\n", s.dim(fmt.Sprintf("# (%d unchanged attributes hidden)", rest)))
+		fmt.Fprintf(b, "        %s\n", s.dim("# ("+several(rest, "unchanged attribute", "unchanged attributes")+" hidden)"))
 	}
 }
 
@@ -75,7 +75,7 @@ func writeNew(b *strings.Builder, k engine.Kind, v cty.Value, s Style) {
 		fmt.Fprintf(b, "      %s %-*s = %s\n", s.good("+"), width, a.Name, block(trim(v.GetAttr(a.Name), a.Block), "        "))
 	}
 	if defaults > 0 {
-		fmt.Fprintf(b, "        %s\n", s.dim(fmt.Sprintf("# (%d attributes at their defaults hidden)", defaults)))
+		fmt.Fprintf(b, "        %s\n", s.dim("# ("+several(defaults, "attribute at its default", "attributes at their defaults")+" hidden)"))
 	}
 }
 
@@ -132,7 +132,7 @@ func writeDiff(b *strings.Builder, attr string, width int, was, is cty.Value, fo
 		}
 	}
 	if same > 0 {
-		fmt.Fprintf(b, "            %s\n", s.dim(fmt.Sprintf("# (%d unchanged entries hidden)", same)))
+		fmt.Fprintf(b, "            %s\n", s.dim("# ("+several(same, "unchanged entry", "unchanged entries")+" hidden)"))
 	}
 	b.WriteString("        }\n")
 }

@@ -253,9 +253,17 @@ func usageText(r ResourceStatus, now time.Time) string {
 		text += ", up " + ago(now.Sub(u.Since))
 	}
 	if u.Restarts > 0 {
-		text += fmt.Sprintf(", %d restarts", u.Restarts)
+		text += ", " + several(u.Restarts, "restart", "restarts")
 	}
 	return text
+}
+
+// several counts things: one of them, or more.
+func several(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 func bytesText(n int64) string {

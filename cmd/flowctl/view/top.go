@@ -138,7 +138,7 @@ func (t *Top) Text(by string, now time.Time, s Style) string {
 			up = ago(now.Sub(*r.Since))
 		}
 		if r.Restarts > 0 {
-			up += s.warn(fmt.Sprintf(" (%d restarts)", r.Restarts))
+			up += s.warn(" (" + several(r.Restarts, "restart", "restarts") + ")")
 		}
 		table.Row(r.Address, stateText(r.State, []string{r.State}, s), fmt.Sprintf("%.2f", r.CPUCores), share(r.CPUCores, r.CPULimit),
 			bytesText(r.MemoryBytes), share(float64(r.MemoryBytes), float64(r.MemoryLimit)), fmt.Sprintf("%.1f", r.RateRPS), fmt.Sprint(r.InFlight),
