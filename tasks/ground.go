@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/zclconf/go-cty/cty"
 )
 
 // ground is what was found of the machines that carry what another provider runs.
@@ -28,6 +29,9 @@ func (g ground) of(o engine.Object) (engine.Observation, bool) {
 	if o.Address.Kind == engine.KindVM {
 		return g.own(o)
 	}
+	if id := hostOf(o); id != "" {
+		return g.stands(o, id)
+	}
 	a, err := engine.ParseAddress(o.Attr("machine"))
 	if err != nil || a.Kind != engine.KindVM {
 		return engine.Observation{}, false
@@ -40,6 +44,31 @@ func (g ground) of(o engine.Object) (engine.Observation, bool) {
 		}
 	}
 	return engine.Observation{}, false
+}
+
+// stands tells of an image, or a network between containers, on a machine that stands
+// still: its engine would be waited for in vain, and nothing is wrong with what it has.
+func (g ground) stands(o engine.Object, id string) (engine.Observation, bool) {
+	for a, all := range g {
+		for _, m := range all {
+			if m.Presence == engine.Down && m.Object.ID() == id && m.Object.Provider != o.Provider {
+				return engine.Observation{Object: o, Presence: engine.Unreachable, Why: fmt.Sprintf("%s: %s", a, m.Why)}, true
+			}
+		}
+	}
+	return engine.Observation{}, false
+}
+
+// hostOf is the id of the host that an image or a network is on, "" for all else.
+func hostOf(o engine.Object) string {
+	if o.Address.Kind != engine.KindImage && o.Address.Kind != engine.KindNetwork || o.Value == cty.NilVal || o.Value.IsNull() {
+		return ""
+	}
+	host, _ := o.Value.GetAttr("host").Unmark()
+	if host.IsNull() || !host.IsKnown() {
+		return ""
+	}
+	return engine.Object{Value: host}.ID()
 }
 
 // survey reads the machines among some objects, each once.
@@ -71,6 +100,9 @@ func borne(objects []engine.Object) bool {
 		}
 	}
 	for _, o := range objects {
+		if len(makers) > 0 && hostOf(o) != "" {
+			return true
+		}
 		a, err := engine.ParseAddress(o.Attr("machine"))
 		if maker, ok := makers[a]; err == nil && ok && maker != o.Provider {
 			return true
