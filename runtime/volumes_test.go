@@ -2,9 +2,11 @@ package runtime_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/runtime"
 )
 
@@ -48,13 +50,34 @@ func TestVolumesWithTwoWriters(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			warned := false
-			for _, d := range diags {
-				warned = warned || strings.Contains(d.Detail, `both have the volume "data"`)
-			}
+			warned := tellsOfTwoWriters(diags)
 			if warned != c.warns {
 				t.Errorf("warned %v, want %v: %v", warned, c.warns, diags)
 			}
 		})
+	}
+}
+
+func tellsOfTwoWriters(diags engine.Diagnostics) bool {
+	return slices.ContainsFunc(diags, func(d engine.Diagnostic) bool {
+		return strings.Contains(d.Detail, `both have the volume "data"`)
+	})
+}
+
+// So it is when the successor is that of a restart, which lets none be missing.
+func TestARestartWithTwoWritersWarns(t *testing.T) {
+	for policy, warns := range map[string]bool{"max_unavailable = 0": true, "max_unavailable = 1": false} {
+		l := newLab(t)
+		d := load(t, edit(t, stored, "max_surge = 1", policy))
+		l.apply(d)
+		_, diags, err := l.flow.Order(context.Background(), runtime.OrderRequest{
+			Action: engine.Restart, Targets: []engine.Address{engine.Addr(engine.KindFunction, "store")}, Desired: d,
+		})
+		if err != nil || diags.HasErrors() {
+			t.Fatal(err, diags)
+		}
+		if warned := tellsOfTwoWriters(diags); warned != warns {
+			t.Errorf("with %s: warned %v, want %v: %v", policy, warned, warns, diags)
+		}
 	}
 }

@@ -54,7 +54,8 @@ func (b *obeyer) surges() {
 	if len(order) == 0 {
 		return
 	}
-	b.placement = place.Compute(b.occupied())
+	there := b.occupied()
+	b.placement = place.Compute(there)
 	for _, p := range b.placement.Placings {
 		b.machine[p.Replica] = p
 	}
@@ -68,6 +69,9 @@ func (b *obeyer) surges() {
 		}
 		for _, ch := range moving[g] {
 			ch.Window = window
+		}
+		if len(there.Replicas[g]) == 1 { // more than one share it anyhow
+			b.shares(moving[g][0], nil, "allow max_unavailable = 1")
 		}
 	}
 }
