@@ -201,7 +201,7 @@ func cells(r ResourceStatus, all []ResourceStatus, now time.Time, s Style) []str
 	st := r.State()
 	row := []string{stateText(st, []string{st}, s)}
 	if r.Unmade != nil {
-		return append(row, s.bad(r.Unmade.Why))
+		return append(row, s.bad(oneLine(r.Unmade.Why)))
 	}
 	switch r.Object.Address.Kind {
 	case engine.KindFunction:
@@ -214,9 +214,18 @@ func cells(r ResourceStatus, all []ResourceStatus, now time.Time, s Style) []str
 		row = append(row, r.Object.Attr("target"), r.Object.Attr("mode"))
 	}
 	if why := r.Observation.Why; why != "" && st != "suspended" {
-		return append(row, s.bad(why))
+		return append(row, s.bad(oneLine(why)))
 	}
 	return append(row, usageText(r, now))
+}
+
+// oneLine is a text's first line, and of what follows, which is a log mostly, the last.
+func oneLine(text string) string {
+	first, rest, more := strings.Cut(strings.TrimSpace(text), "\n")
+	if !more {
+		return first
+	}
+	return first + " " + strings.TrimSpace(rest[strings.LastIndexByte(rest, '\n')+1:])
 }
 
 func sizeOf(o engine.Object) string {

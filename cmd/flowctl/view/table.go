@@ -5,10 +5,14 @@ import (
 	"unicode/utf8"
 )
 
-// Table aligns rows in columns, two spaces apart. Cells may carry colours.
+// Table aligns rows in columns, two spaces apart. Cells may carry colours. A cell that
+// ends its row and is long makes no column wider.
 type Table struct {
 	rows [][]string
 }
+
+// longCell is how wide a cell may be that is in line with others.
+const longCell = 40
 
 // Row adds a row.
 func (t *Table) Row(cells ...string) { t.rows = append(t.rows, cells) }
@@ -21,7 +25,9 @@ func (t *Table) String() string {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
-			widths[i] = max(widths[i], visible(c))
+			if n := visible(c); i < len(r)-1 || n <= longCell {
+				widths[i] = max(widths[i], n)
+			}
 		}
 	}
 	var b strings.Builder
