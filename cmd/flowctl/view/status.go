@@ -230,6 +230,9 @@ func oneLine(text string) string {
 
 func sizeOf(o engine.Object) string {
 	vm := engine.MustDecode[engine.VM](engine.With(o.Value, nil))
+	if vm.CPUs == 1 {
+		return "1 cpu, " + vm.Memory.String()
+	}
 	return fmt.Sprintf("%g cpus, %s", vm.CPUs, vm.Memory)
 }
 
