@@ -95,7 +95,7 @@ func (s *session) status(ctx context.Context) (view.FlowStatus, error) {
 	usage := s.usage(ctx, snap.Objects)
 	for _, o := range snap.Objects {
 		r := view.ResourceStatus{Object: o, Observation: found.Observed[o.Key()]}
-		if u, ok := usage[o.Address]; ok {
+		if u, ok := usage[o.Key()]; ok {
 			r.Usage = &u
 		}
 		st.Resources = append(st.Resources, r)
@@ -152,15 +152,13 @@ func failing(rs []view.ResourceStatus) {
 }
 
 // usage asks the providers what their objects use; one that cannot say is
-// passed over, for its objects' states tell why.
-func (s *session) usage(ctx context.Context, objects []engine.Object) map[engine.Address]providers.Usage {
-	byProvider := map[string][]engine.Object{}
-	for _, o := range objects {
-		byProvider[o.Provider] = append(byProvider[o.Provider], o)
-	}
-	all := map[engine.Address]providers.Usage{}
-	for name, list := range byProvider {
-		p, err := s.set.Get(ctx, name)
+// passed over, for its objects' states tell why. Of an address, of which a provider
+// tells, there may be several objects while a replica is replaced, or kept: each is
+// asked for apart from the others.
+func (s *session) usage(ctx context.Context, objects []engine.Object) map[engine.Key]providers.Usage {
+	all := map[engine.Key]providers.Usage{}
+	for _, layer := range layers(objects) {
+		p, err := s.set.Get(ctx, layer[0].Provider)
 		if err != nil {
 			continue
 		}
@@ -168,10 +166,38 @@ func (s *session) usage(ctx context.Context, objects []engine.Object) map[engine
 		if !ok {
 			continue
 		}
-		some, _ := m.Usage(ctx, list)
-		for _, u := range some {
-			all[u.Address] = u
+		keys := map[engine.Address]engine.Key{}
+		for _, o := range layer {
+			keys[o.Address] = o.Key()
 		}
+		some, _ := m.Usage(ctx, layer)
+		for _, u := range some {
+			if k, ok := keys[u.Address]; ok {
+				all[k] = u
+			}
+		}
+	}
+	return all
+}
+
+// layers parts objects so that those of one layer are of one provider, and of different
+// addresses.
+func layers(objects []engine.Object) [][]engine.Object {
+	type place struct {
+		provider string
+		nth      int
+	}
+	var all [][]engine.Object
+	at, seen := map[place]int{}, map[engine.Address]int{}
+	for _, o := range objects {
+		p := place{o.Provider, seen[o.Address]}
+		seen[o.Address]++
+		i, ok := at[p]
+		if !ok {
+			i = len(all)
+			at[p], all = i, append(all, nil)
+		}
+		all[i] = append(all[i], o)
 	}
 	return all
 }
