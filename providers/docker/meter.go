@@ -29,6 +29,7 @@ type meter struct {
 type stream struct {
 	cancel context.CancelFunc
 	ready  chan struct{} // closed with the first figures, or when it has ended
+	missed int           // how many calls in a row did not ask for it; the meter's mutex guards it
 
 	mu    sync.Mutex
 	once  sync.Once
@@ -149,12 +150,16 @@ func (m *meter) stop() {
 	m.wg.Wait()
 }
 
-// retain ends the streams of containers that are not asked for any more.
+// retain ends the streams of containers that are not asked for any more: twice, for one
+// who asks may do so for some and then for the others.
 func (m *meter) retain(wanted map[string]bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for key, s := range m.streams {
-		if !wanted[key] {
+		if s.missed++; wanted[key] {
+			s.missed = 0
+		}
+		if s.missed > 1 {
 			s.cancel()
 			delete(m.streams, key)
 		}
