@@ -134,7 +134,7 @@ func (a *app) explain(cmd *cobra.Command, err error) int {
 		hint = "Wait for it with -lock-timeout=1m, or, if that process is stuck, end it and run again. " +
 			"A lock whose process is dead is taken over by itself; 'flowctl state unlock' frees one on a machine that is gone."
 	case errors.As(err, &usage), isUsage(err):
-		code = exitUsage
+		code, err = exitUsage, miscounted(cmd, err)
 		if hint == "" {
 			hint = fmt.Sprintf("See '%s -help'.", cmd.CommandPath())
 		}
@@ -165,6 +165,20 @@ func straySpec(cmd *cobra.Command) string {
 		}
 	}
 	return ""
+}
+
+// miscounted says which arguments a command takes, in place of cobra's words about how
+// many there are.
+func miscounted(cmd *cobra.Command, err error) error {
+	if !strings.Contains(err.Error(), " arg(s)") {
+		return err
+	}
+	what := "these arguments do not fit"
+	if cmd.Flags().NArg() == 0 {
+		what = "an argument is missing"
+	}
+	form := strings.TrimSuffix(cmd.UseLine(), " [flags]")
+	return fmt.Errorf("%s: write '%s'", what, form)
 }
 
 // isUsage recognises the errors of cobra and pflag, which have no types.
