@@ -274,6 +274,7 @@ type Usage struct {
 	Queued      int           // requests that wait for a backend now
 	Requests    uint64        // all requests since the data plane began; it only grows
 	Failed      uint64        // those of them that failed: answered with a status from 500, or not at all
+	Counted     time.Time     // when the two were read, by the clock of the data plane; zero where that is not known
 }
 
 // Watcher tells at once what happens to objects behind flowctl's back: a container

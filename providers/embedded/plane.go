@@ -248,11 +248,11 @@ func (e *Embedded) Usage(ctx context.Context, objects []engine.Object) ([]provid
 	var all []providers.Usage
 	for _, f := range stats.Frontends {
 		if a, ok := wanted[f.Name]; ok {
-			all = append(all, frontendUsage(a, f, stats.Started))
+			all = append(all, frontendUsage(a, f, stats))
 		}
 		for _, b := range f.Backends {
 			if a, ok := wanted[b.ID]; ok {
-				all = append(all, backendUsage(a, b))
+				all = append(all, backendUsage(a, b, stats))
 			}
 		}
 	}
@@ -260,11 +260,11 @@ func (e *Embedded) Usage(ctx context.Context, objects []engine.Object) ([]provid
 	return all, nil
 }
 
-func frontendUsage(a engine.Address, f lb.FrontendStats, since time.Time) providers.Usage {
+func frontendUsage(a engine.Address, f lb.FrontendStats, s lb.Stats) providers.Usage {
 	u := providers.Usage{
-		Address: a, State: "listening", Since: since, Rate: f.RPS10, InFlight: int(f.InFlight),
+		Address: a, State: "listening", Since: s.Started, Rate: f.RPS10, InFlight: int(f.InFlight),
 		P50: time.Duration(f.Latency.P50), P95: time.Duration(f.Latency.P95),
-		Queued: int(f.Queued), Requests: f.Requests, Failed: f.Failed(),
+		Queued: int(f.Queued), Requests: f.Requests, Failed: f.Failed(), Counted: s.At,
 	}
 	if f.Error != "" {
 		u.State = f.Error
@@ -272,10 +272,10 @@ func frontendUsage(a engine.Address, f lb.FrontendStats, since time.Time) provid
 	return u
 }
 
-func backendUsage(a engine.Address, b lb.BackendStats) providers.Usage {
+func backendUsage(a engine.Address, b lb.BackendStats, s lb.Stats) providers.Usage {
 	return providers.Usage{
 		Address: a, State: b.State, Rate: b.RPS10, InFlight: int(b.InFlight),
 		P50: time.Duration(b.Latency.P50), P95: time.Duration(b.Latency.P95),
-		Requests: b.Requests, Failed: b.Failed(),
+		Requests: b.Requests, Failed: b.Failed(), Counted: s.At,
 	}
 }

@@ -11,10 +11,11 @@ import (
 
 // reading is what one provider reported at one instant.
 type reading struct {
-	at    time.Time
-	usage []providers.Usage        // each address once
-	index map[engine.Address]int32 // of usage
-	loads map[engine.Address]load  // by function: the sums over its replicas
+	at      time.Time
+	counted time.Time                // when requests were counted, which may be some time before it was told
+	usage   []providers.Usage        // each address once
+	index   map[engine.Address]int32 // of usage
+	loads   map[engine.Address]load  // by function: the sums over its replicas
 }
 
 // readingOf takes up a report, which is the reading's from now on. Of an address
@@ -22,12 +23,15 @@ type reading struct {
 // metrics, in the order of the report, so that the same one comes to the same bits.
 // The index is that of the reading before if both tell of the same.
 func readingOf(at time.Time, usage []providers.Usage, was reading) reading {
-	r := reading{at, usage, was.index, map[engine.Address]load{}}
+	r := reading{at, at, usage, was.index, map[engine.Address]load{}}
 	same := func(a, b providers.Usage) bool { return a.Address == b.Address }
 	if r.index == nil || !slices.EqualFunc(usage, was.usage, same) {
 		r.usage, r.index = indexed(usage)
 	}
 	for _, u := range r.usage {
+		if !u.Counted.IsZero() {
+			r.counted = u.Counted
+		}
 		if u.Address.Kind == engine.KindFunction {
 			r.loads[u.Address.Group()] = r.loads[u.Address.Group()].with(u)
 		}
@@ -79,7 +83,7 @@ type tally struct {
 // trafficOf sums up the requests of all functions. Requests that no backend has
 // taken yet count, too, where a function is all that a frontend balances to.
 func trafficOf(targets map[engine.Address][]engine.Address, was, is reading) map[engine.Address]traffic {
-	seconds := is.at.Sub(was.at).Seconds()
+	seconds := is.counted.Sub(was.counted).Seconds()
 	if was.index == nil || seconds <= 0 {
 		return nil
 	}
