@@ -92,11 +92,11 @@ func (r Reaction) spike(ctx context.Context, c *clients) (Spike, error) {
 // rest waits until there is one replica and nothing is under way, and then for
 // some time, so that spikes begin at any time between two readings.
 func (r Reaction) rest(ctx context.Context) error {
-	quiet, cancel := context.WithCancel(ctx)
+	until, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r.Flow.Follow(quiet, 100*time.Millisecond, func(s api.Status) {
+	r.Flow.Follow(until, 100*time.Millisecond, func(s api.Status) {
 		i := slices.IndexFunc(s.Rules, func(x api.Rule) bool { return x.Rule == r.Rule })
-		if i >= 0 && len(s.Running) == 0 && s.Rules[i].Decision.Ready == s.Rules[i].Min && s.Rules[i].Decision.To == s.Rules[i].Min {
+		if i >= 0 && len(s.Running) == 0 && quiet(s.Rules[i]) {
 			cancel()
 		}
 	})
@@ -105,6 +105,13 @@ func (r Reaction) rest(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	return context.Cause(ctx)
+}
+
+// quiet reports whether a function is at its least size, and not only on its way there:
+// replicas that start are no more wanted where it says so, and are still to go.
+func quiet(r api.Rule) bool {
+	d := r.Decision
+	return d.From == r.Min && d.Ready == r.Min && d.To == r.Min
 }
 
 // task is what flowctl tells of a task of a run.
