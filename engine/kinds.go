@@ -228,7 +228,7 @@ type Function struct {
 // MachineBlock is a vm block: a group of machines.
 type MachineBlock struct {
 	Count int `flow:"count,meta" min:"0" max:"1000000" default:"1" doc:"How many machines. Not with a scaling block, which owns the number."`
-	Warm  int `flow:"warm,meta" min:"0" max:"1000" default:"0" doc:"How many more machines are kept ready, for providers that can: a machine that is to be made is one of them then, and need not start. They count as none of the machines, and nothing is placed on them."`
+	Warm  int `flow:"warm,meta" min:"0" max:"1000" default:"0" doc:"How many more machines are kept ready, for providers that can: a machine that is to be made is one of them then, and need not start. They count as none of the machines, and nothing is placed on them, but the images of the functions that may be."`
 	VM
 }
 

@@ -114,3 +114,38 @@ func TestADeliveryThatFailsStopsItsMachineAlone(t *testing.T) {
 		t.Errorf("not done is what runs on %v", lost)
 	}
 }
+
+// The images of functions come to the machines that are kept ready for them, too, last
+// of all, and are there already when a machine is made of one.
+func TestImagesComeToWarmMachines(t *testing.T) {
+	l := newLab(t)
+	text := edit(t, delivered, "count  = 2", "count  = 2\n  warm   = 1\n  slots  = 10", "on       = [host.a, vm.node]", "on       = vm.node", "replicas = 30", "replicas = 2")
+	d := load(t, text)
+	l.apply(d)
+	l.settled(d)
+	made := l.done(0)
+	if last := made[len(made)-1]; last != "create delivery.app/warm.node[0] (generation 1)" {
+		t.Errorf("the last that is done is %q", last)
+	}
+
+	three := load(t, strings.NewReplacer("count  = 2", "count  = 3", "replicas = 2", "replicas = 3").Replace(text))
+	if got, want := show(l.plan(three).Plan), "+ vm.node[2]\n+ warm.node[0]\n+ delivery.app/vm.node[2]\n+/- delivery.app/warm.node[0]\n+ function.web[2]"; got != want {
+		t.Errorf("plan:\n%s\nwant:\n%s", got, want)
+	}
+	l.apply(three)
+	l.settled(three)
+
+	// Nothing is brought to them for functions that are elsewhere, or no more.
+	none := load(t, strings.NewReplacer("count  = 2", "count  = 3", "on       = vm.node", "on       = host.a").Replace(text))
+	if got := show(l.plan(none).Plan); !strings.Contains(got, "- delivery.app/warm.node[0]") {
+		t.Errorf("the function is on another host:\n%s", got)
+	}
+	l.apply(none)
+	l.settled(none)
+	if _, err := l.try(runtime.Request{Desired: none, Destroy: true}); err != nil {
+		t.Fatal(err)
+	}
+	if left := l.world.Objects(); len(left) > 0 {
+		t.Errorf("destroy leaves %v", left)
+	}
+}

@@ -43,6 +43,9 @@ func (c *computer) declare(d *engine.Decl, is evaluated) {
 	for _, ch := range is.changes {
 		c.add(ch)
 	}
+	if d.Address.Kind == engine.KindFunction {
+		c.stock(d)
+	}
 	if d.Address.Kind == engine.KindVM {
 		c.warm(d, is)
 	}

@@ -145,7 +145,7 @@ func (c *computer) busy(a engine.Address) bool {
 		return is(a) || is(frontend) || is(replica)
 	case engine.KindDelivery:
 		image, machine := a.Consignment()
-		return is(a) || is(image) || is(machine)
+		return is(a) || is(image) || is(machine) || machine.Kind == engine.KindWarm && c.becomes(machine)
 	case engine.KindWarm:
 		return is(a) || c.becomes(a)
 	default:

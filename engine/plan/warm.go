@@ -40,6 +40,40 @@ func (c *computer) warm(d *engine.Decl, is evaluated) {
 	}
 }
 
+// stock plans to bring the images of a function to the machines that are kept ready for
+// its own, so that a replica on a machine that is made of one need not wait for them.
+func (c *computer) stock(d *engine.Decl) {
+	if len(c.warms) == 0 {
+		return
+	}
+	i := slices.IndexFunc(c.in.Desired.Functions, func(f engine.FunctionGroup) bool { return f.Address == d.Address })
+	if i < 0 {
+		return
+	}
+	for _, group := range c.in.Desired.Functions[i].On {
+		for _, a := range c.members[group.Warm()] {
+			warm := c.changeOf(a)
+			if warm == nil {
+				continue
+			}
+			if warm.Hold == "" {
+				c.deliver(slices.Clone(d.Needs), *warm)
+				continue
+			}
+			for _, n := range d.Needs {
+				delivery := engine.DeliveryOf(n.Target, a)
+				if n.Target.Kind != engine.KindImage || c.changeOf(delivery) != nil {
+					continue
+				}
+				for _, ch := range c.held(delivery, n.Source) {
+					ch.Hold = warm.Hold
+					c.add(ch)
+				}
+			}
+		}
+	}
+}
+
 // refill is what becomes of a warm machine that another is made of.
 func (c *computer) refill(s subject, ch engine.Change, taker engine.Address) engine.Change {
 	if c.in.Live != nil {

@@ -147,9 +147,13 @@ func (d *Docker) repositoryOf(v engine.Delivery) string {
 }
 
 // removeDelivery takes our name off an image, and the image away if it has no
-// other. What a container still uses stays.
+// other. What a container still uses stays, and so does what is on a machine that was
+// kept ready: that may be another by now, which was made of it to have the image.
 func (d *Docker) removeDelivery(ctx context.Context, r providers.Ref, known engine.Delivery) error {
 	d.holds.drop(r.Key())
+	if _, machine := r.Address.Consignment(); machine.Kind == engine.KindWarm {
+		return d.leave(machine, known.MachineID)
+	}
 	dm, err := d.engineOf(known.Machine, known.MachineID)
 	if dm == nil || err != nil {
 		return err

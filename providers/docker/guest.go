@@ -19,7 +19,7 @@ import (
 // guest returns the machine that an engine is on, if another provider made it.
 func (dm *daemon) guest() (engine.Address, bool) {
 	a, err := engine.ParseAddress(dm.machine)
-	return a, err == nil && a.Kind == engine.KindVM
+	return a, err == nil && (a.Kind == engine.KindVM || a.Kind == engine.KindWarm)
 }
 
 // moveIn makes the engine of another's machine ready for something that is to be on
@@ -49,6 +49,18 @@ func (d *Docker) moveOut(ctx context.Context, dm *daemon) error {
 		return dm.fault("list containers", err)
 	}
 	return d.forget(providers.Ref{Address: a})
+}
+
+// leave forgets the engine of a machine that was kept ready, unless that address has
+// another by now.
+func (d *Docker) leave(machine engine.Address, id string) error {
+	notes, err := d.notes()
+	for _, n := range notes {
+		if n.Host == machine && n.Engine == id {
+			return d.forget(providers.Ref{Address: machine})
+		}
+	}
+	return err
 }
 
 // guestPatience is how long clearing away on another's machine may take: what is left

@@ -12,8 +12,12 @@ import (
 
 // hostNetwork names the network of a host's containers. There is one host of an
 // address at a time, so its generation is no part of the name, and replicas find
-// the network by their machine's address alone.
+// the network by their machine's address alone. On another's machine there is one of
+// the flow, whose name stays when the machine becomes another.
 func (d *Docker) hostNetwork(host engine.Address) string {
+	if host.Kind == engine.KindVM || host.Kind == engine.KindWarm {
+		return d.settings.Flow + ".machine"
+	}
 	return d.settings.Flow + ".host-" + providers.Name(host, 1)
 }
 

@@ -2,6 +2,7 @@ package control_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,11 +14,22 @@ import (
 
 var warm = node.Warm()
 
+// twoTierWarm is twoTier with a machine kept ready, and an image that its functions have.
+var twoTierWarm = strings.NewReplacer("  slots  = 4\n", "  slots  = 4\n  warm   = 1\n", `exec   = ["x"]`, "exec   = [\"x\"]\n  image  = image.app.id",
+	`flow "test" {}`, "flow \"test\" {}\nhost \"box\" {}\nimage \"app\" {\n  ref  = \"app:1\"\n  host = host.box\n}").Replace(twoTier)
+
+// stocked reports whether the warm machine has the image.
+func (l *lab) stocked() bool {
+	return slices.ContainsFunc(l.world.Objects(), func(o engine.Object) bool {
+		return o.Address == engine.DeliveryOf(engine.Addr(engine.KindImage, "app"), warm.At(0))
+	})
+}
+
 // The loop makes machines of warm ones, which takes no time, and makes new ones while
 // what runs on the others is running already.
 func TestTheLoopTakesWarmMachines(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *lab) {
-		text := strings.Replace(fmt.Sprintf(twoTier, 20), "  slots  = 4\n", "  slots  = 4\n  warm   = 1\n", 1)
+		text := fmt.Sprintf(twoTierWarm, 20)
 		l.ask(0.4)
 		l.apply(text)
 		slow := newBooting(3 * time.Minute)
@@ -43,6 +55,9 @@ func TestTheLoopTakesWarmMachines(t *testing.T) {
 			if n := l.count(warm); n != 1 {
 				t.Errorf("%d machines are warm again, want 1", n)
 			}
+			if !l.stocked() {
+				t.Error("the warm machine has no image")
+			}
 			l.empty(text)
 			l.ask(0.4)
 			after(15 * time.Minute)
@@ -67,7 +82,7 @@ func TestTheLoopTakesWarmMachines(t *testing.T) {
 // A warm machine that becomes one of the group is not to become another, too.
 func TestNoWarmMachineIsTakenTwice(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *lab) {
-		text := strings.Replace(fmt.Sprintf(twoTier, 20), "  slots  = 4\n", "  slots  = 4\n  warm   = 1\n", 1)
+		text := fmt.Sprintf(twoTierWarm, 20)
 		l.ask(0.4)
 		l.apply(text)
 		slow := newBooting(time.Minute)
