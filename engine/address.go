@@ -50,13 +50,17 @@ func (k Kind) Phase() Phase {
 // from 0, rather than one resource.
 func (k Kind) Sized() bool { return k == KindVM || k == KindFunction }
 
+// Carries reports whether objects of this kind are machines, made by one provider, that
+// carry what another runs.
+func (k Kind) Carries() bool { return k == KindVM || k == KindWarm }
+
 // StandsOn reports whether an object of kind k cannot exist without the one of
 // kind in that it stands on: a replica or a delivery without its machine, a
 // backend without its frontend and replica, a machine without its network.
 func (k Kind) StandsOn(in Kind) bool {
 	switch k {
 	case KindFunction, KindDelivery:
-		return in == KindVM || in == KindHost
+		return in.Carries() || in == KindHost
 	case KindBackend:
 		return in == KindFrontend || in == KindFunction
 	case KindVM, KindWarm:

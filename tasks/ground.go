@@ -26,14 +26,14 @@ func (g ground) own(o engine.Object) (engine.Observation, bool) {
 
 // of tells what follows for an object from its machine; false if it has to be read.
 func (g ground) of(o engine.Object) (engine.Observation, bool) {
-	if o.Address.Kind == engine.KindVM {
+	if o.Address.Kind.Carries() {
 		return g.own(o)
 	}
 	if id := hostOf(o); id != "" {
 		return g.stands(o, id)
 	}
 	a, err := engine.ParseAddress(o.Attr("machine"))
-	if err != nil || a.Kind != engine.KindVM {
+	if err != nil || !a.Kind.Carries() {
 		return engine.Observation{}, false
 	}
 	for _, m := range g[a] {
@@ -76,7 +76,7 @@ func survey(ctx context.Context, source Source, objects []engine.Object, paralle
 	var machines []engine.Object
 	seen := map[engine.Key]bool{}
 	for _, o := range objects {
-		if o.Address.Kind == engine.KindVM && !seen[o.Key()] {
+		if o.Address.Kind.Carries() && !seen[o.Key()] {
 			machines, seen[o.Key()] = append(machines, o), true
 		}
 	}
@@ -95,7 +95,7 @@ func survey(ctx context.Context, source Source, objects []engine.Object, paralle
 func borne(objects []engine.Object) bool {
 	makers := map[engine.Address]string{}
 	for _, o := range objects {
-		if o.Address.Kind == engine.KindVM {
+		if o.Address.Kind.Carries() {
 			makers[o.Address] = o.Provider
 		}
 	}

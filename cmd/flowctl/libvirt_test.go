@@ -51,6 +51,7 @@ func TestLibvirtScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("EXAMPLES", must(filepath.Abs("../../examples")))
 			env.Setenv("DEMO", demoDir)
+			env.Setenv("DOCKER_HOST", os.Getenv("FLOWCTL_TEST_DOCKER_HOST")) // where images are made
 			env.Setenv("MACHINE", machine)
 			env.Defer(func() { killLeftovers(t, env.WorkDir) })
 			return nil

@@ -158,7 +158,7 @@ func elsewhere(o, on engine.Object) bool {
 	switch {
 	case o.Address.Kind == engine.KindBackend && on.Address.Kind == engine.KindFunction:
 		id = o.Attr("replica_id")
-	case (o.Address.Kind == engine.KindFunction || o.Address.Kind == engine.KindDelivery) && on.Address.Kind == engine.KindVM:
+	case (o.Address.Kind == engine.KindFunction || o.Address.Kind == engine.KindDelivery) && on.Address.Kind.Carries():
 		id = o.Attr("machine_id")
 	}
 	return id != "" && id != on.ID() && (on.ID() != "" || on.Lifecycle == engine.Tainted)

@@ -19,7 +19,7 @@ import (
 // guest returns the machine that an engine is on, if another provider made it.
 func (dm *daemon) guest() (engine.Address, bool) {
 	a, err := engine.ParseAddress(dm.machine)
-	return a, err == nil && (a.Kind == engine.KindVM || a.Kind == engine.KindWarm)
+	return a, err == nil && a.Kind.Carries()
 }
 
 // moveIn makes the engine of another's machine ready for something that is to be on

@@ -15,7 +15,7 @@ import (
 // the network by their machine's address alone. On another's machine there is one of
 // the flow, whose name stays when the machine becomes another.
 func (d *Docker) hostNetwork(host engine.Address) string {
-	if host.Kind == engine.KindVM || host.Kind == engine.KindWarm {
+	if host.Kind.Carries() {
 		return d.settings.Flow + ".machine"
 	}
 	return d.settings.Flow + ".host-" + providers.Name(host, 1)

@@ -56,7 +56,7 @@ func (d *Docker) listOn(ctx context.Context, dm *daemon) ([]engine.Object, error
 		var value any = engine.Network{ID: n.Name, Host: engine.HostLink{ID: dm.hostOf(n.Labels)}}
 		if a, err := engine.ParseAddress(n.Labels[labelAddress]); err == nil && a.Kind == engine.KindHost {
 			value = engine.Host{ID: dm.hostOf(n.Labels), Address: dm.address}
-		} else if a.Kind == engine.KindVM {
+		} else if a.Kind.Carries() {
 			continue // it is not ours to make
 		}
 		objects = append(objects, labelledObject(n.Labels, value)...)
