@@ -65,3 +65,39 @@ func TestWhatIsOnAMachineThatStandsStillIsNotAskedFor(t *testing.T) {
 		}
 	}
 }
+
+// What another provider has brought to a machine is where that is, also when the machine
+// is one that is kept ready.
+func TestWhatIsOnAnotherProvidersMachine(t *testing.T) {
+	for _, kind := range []engine.Kind{engine.KindVM, engine.KindWarm} {
+		machine := engine.Object{Address: engine.Addr(kind, "node").At(0), Gen: 1, Provider: "libvirt", Value: engine.Encode(engine.VM{ID: "here"})}
+		image := engine.Addr(engine.KindImage, "app")
+		brought := func(provider, id string) engine.Object {
+			return engine.Object{
+				Address: engine.DeliveryOf(image, machine.Address), Gen: 1, Provider: provider,
+				Value: engine.Encode(engine.Delivery{Image: image.String(), Machine: machine.Address.String(), MachineID: id}),
+			}
+		}
+		g := ground{machine.Address: {{Object: machine, Presence: engine.Down, Why: "its domain is shut off"}}}
+		for name, c := range map[string]struct {
+			of   engine.Object
+			want bool
+		}{
+			"on it":                   {brought("docker", "here"), true},
+			"on the one before":       {brought("docker", "there"), false},
+			"who makes machines, too": {brought("libvirt", "here"), false},
+		} {
+			obs, known := g.of(c.of)
+			if known != c.want || known && (obs.Presence != engine.Down || obs.Why != machine.Address.String()+": its domain is shut off") {
+				t.Errorf("%s, %s: %v %q, known %v; want %v", machine.Address, name, obs.Presence, obs.Why, known, c.want)
+			}
+		}
+		if !borne([]engine.Object{machine, brought("docker", "here")}) {
+			t.Errorf("%s: nothing is on it", machine.Address)
+		}
+		seen, err := survey(t.Context(), nil, []engine.Object{brought("docker", "here")}, 1)
+		if err != nil || len(seen) > 0 {
+			t.Errorf("a delivery is taken for a machine: %v, %v", seen, err)
+		}
+	}
+}
