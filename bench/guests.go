@@ -78,7 +78,7 @@ func (m *machineBench) byHand(ctx context.Context) (t trip, err error) {
 	}
 	t.engine = time.Since(t.begun)
 	remote := fmt.Sprintf("docker -H tcp://%s:2376 --tlsverify --tlscacert %[2]s/ca.pem --tlscert %[2]s/cert.pem --tlskey %[2]s/key.pem ", ip[1], keys[0])
-	if _, err := shell(ctx, "docker save "+image+" | "+remote+"load; "+remote+"run -d -p 8080:8080 -e HOST=0.0.0.0 -e PORT=8080 "+image+" api"); err != nil {
+	if _, err := shell(ctx, "docker save "+image+" | "+remote+"load; "+remote+"network create machines.machine; "+remote+"run -d --network machines.machine --network-alias web --network-alias web-0 -p 8080:8080 -e HOST=0.0.0.0 -e PORT=8080 "+image+" api"); err != nil {
 		return t, err
 	}
 	err = until(ctx, "http://"+ip[1]+":8080/healthz")

@@ -7,9 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/flowctl/flowctl/providers"
+	"golang.org/x/sync/errgroup"
 	"libvirt.org/go/libvirt"
 )
 
@@ -304,14 +307,49 @@ func sendSome(s *libvirt.Stream, typed []byte) ([]byte, error) {
 	return nil, nil
 }
 
+// statsAtOnce is how many parts the domains are asked for in: libvirt asks one domain of
+// a part after the other, and each for its memory, which takes a few milliseconds.
+const statsAtOnce = 4
+
 func (h *connection) Stats() ([]stats, error) {
-	kinds := libvirt.DOMAIN_STATS_STATE | libvirt.DOMAIN_STATS_CPU_TOTAL | libvirt.DOMAIN_STATS_BALLOON
-	list, err := h.c.GetAllDomainStats(nil, kinds, libvirt.CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
-	if h.simulated {
-		list, err = h.c.GetAllDomainStats(nil, libvirt.DOMAIN_STATS_STATE, 0)
-	}
+	domains, err := h.c.ListAllDomains(0)
 	if err != nil {
-		return nil, fault("ask for the figures of all domains", err)
+		return nil, fault("list domains", err)
+	}
+	var own []*libvirt.Domain
+	for i := range domains {
+		own = append(own, &domains[i])
+	}
+	defer func() {
+		for _, d := range own {
+			d.Free()
+		}
+	}()
+	var mu sync.Mutex
+	var all []stats
+	var parts errgroup.Group
+	for part := range slices.Chunk(own, max(1, (len(own)+statsAtOnce-1)/statsAtOnce)) {
+		parts.Go(func() error {
+			some, err := h.statsOf(part)
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, some...)
+			return err
+		})
+	}
+	return all, parts.Wait()
+}
+
+// statsOf asks for the figures of some domains. One that is gone has none.
+func (h *connection) statsOf(domains []*libvirt.Domain) ([]stats, error) {
+	kinds := libvirt.DOMAIN_STATS_STATE | libvirt.DOMAIN_STATS_CPU_TOTAL | libvirt.DOMAIN_STATS_BALLOON
+	flags := libvirt.CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+	if h.simulated {
+		kinds, flags = libvirt.DOMAIN_STATS_STATE, 0
+	}
+	list, err := h.c.GetAllDomainStats(domains, kinds, flags)
+	if err != nil {
+		return nil, fault("ask for the figures of domains", err)
 	}
 	var all []stats
 	for _, s := range list {
