@@ -264,6 +264,7 @@ type Usage struct {
 	Address     engine.Address
 	CPUCores    float64       // in use, averaged over about a second
 	MemoryBytes int64         // working set
+	IO          *IO           // of a machine; nil if its provider does not tell
 	Restarts    int           // since it was made
 	State       string        // the provider's own word: "running", "backoff", "draining"
 	Since       time.Time     // when it reached that state
@@ -275,6 +276,14 @@ type Usage struct {
 	Requests    uint64        // all requests since the data plane began; it only grows
 	Failed      uint64        // those of them that failed: answered with a status from 500, or not at all
 	Counted     time.Time     // when the two were read, by the clock of the data plane; zero where that is not known
+}
+
+// IO is what went in and out of a machine since it started, in bytes.
+type IO struct {
+	DiskRead        uint64 `json:"disk_read_bytes"`
+	DiskWritten     uint64 `json:"disk_written_bytes"`
+	NetworkReceived uint64 `json:"network_received_bytes"`
+	NetworkSent     uint64 `json:"network_sent_bytes"`
 }
 
 // Watcher tells at once what happens to objects behind flowctl's back: a container

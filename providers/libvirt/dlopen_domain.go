@@ -342,7 +342,7 @@ func (h *connection) Stats() ([]stats, error) {
 
 // statsOf asks for the figures of some domains. One that is gone has none.
 func (h *connection) statsOf(domains []*libvirt.Domain) ([]stats, error) {
-	kinds := libvirt.DOMAIN_STATS_STATE | libvirt.DOMAIN_STATS_CPU_TOTAL | libvirt.DOMAIN_STATS_BALLOON
+	kinds := libvirt.DOMAIN_STATS_STATE | libvirt.DOMAIN_STATS_CPU_TOTAL | libvirt.DOMAIN_STATS_BALLOON | libvirt.DOMAIN_STATS_BLOCK | libvirt.DOMAIN_STATS_INTERFACE
 	flags := libvirt.CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
 	if h.simulated {
 		kinds, flags = libvirt.DOMAIN_STATS_STATE, 0
@@ -366,6 +366,12 @@ func (h *connection) statsOf(domains []*libvirt.Domain) ([]stats, error) {
 			one.CPUTime = s.Cpu.Time
 		}
 		one.Memory = usedOf(s.Balloon)
+		for _, b := range s.Block {
+			one.IO.DiskRead, one.IO.DiskWritten = one.IO.DiskRead+b.RdBytes, one.IO.DiskWritten+b.WrBytes
+		}
+		for _, n := range s.Net {
+			one.IO.NetworkReceived, one.IO.NetworkSent = one.IO.NetworkReceived+n.RxBytes, one.IO.NetworkSent+n.TxBytes
+		}
 		all = append(all, one)
 	}
 	return all, nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"time"
+
+	"github.com/flowctl/flowctl/providers"
 )
 
 // hypervisor is one connection to a libvirt daemon. Errors for what is not there
@@ -122,6 +124,7 @@ type stats struct {
 	State   string
 	CPUTime uint64 // nanoseconds, of all its processors
 	Memory  int64  // bytes in use in the guest, or of its process if the guest does not tell
+	IO      providers.IO
 }
 
 var (

@@ -76,6 +76,7 @@ func (l *Libvirt) Usage(_ context.Context, objects []engine.Object) ([]providers
 		}
 		usage = append(usage, providers.Usage{
 			Address: a, State: s.State, MemoryBytes: s.Memory, CPUCores: l.meter.rate(s.Name, reading{now, s.CPUTime}),
+			IO: &s.IO,
 		})
 	}
 	return usage, nil

@@ -36,7 +36,7 @@ func source() (api.Source, *control.Status) {
 		Flow: "test", Status: func() control.Status { return *st },
 		Usage: func() map[engine.Address]providers.Usage {
 			return map[engine.Address]providers.Usage{
-				web.At(0): {CPUCores: 0.5, MemoryBytes: 1 << 20, Restarts: 3}, engine.Addr(engine.KindFrontend, "www"): {Requests: 12, Failed: 1, P95: time.Second / 4},
+				web.At(0): {CPUCores: 0.5, MemoryBytes: 1 << 20, Restarts: 3}, engine.Addr(engine.KindVM, "node"): {IO: &providers.IO{DiskRead: 1, DiskWritten: 2, NetworkReceived: 3, NetworkSent: 4}}, engine.Addr(engine.KindFrontend, "www"): {Requests: 12, Failed: 1, P95: time.Second / 4},
 			}
 		},
 		Decisions: func(_ context.Context, rule string, _ time.Time, limit int) ([]state.Decision, error) {
@@ -76,7 +76,8 @@ func TestHandler(t *testing.T) {
 		{"/metrics", 200, []string{
 			`flowctl_size{rule="web",target="function.web"} 2`, `flowctl_size_wanted{rule="web",target="function.web"} 7`, `flowctl_metric{metric="rps",rule="web"} 300`,
 			`flowctl_metric_missing{metric="queue",rule="web"} 1`, `flowctl_cpu_cores{address="function.web[0]"} 0.5`, `flowctl_restarts_total{address="function.web[0]"} 3`,
-			`flowctl_requests_total{address="frontend.www"} 12`, `flowctl_request_seconds_p95{address="frontend.www"} 0.25`,
+			`flowctl_requests_total{address="frontend.www"} 12`, `flowctl_disk_read_bytes_total{address="vm.node"} 1`, `flowctl_disk_written_bytes_total{address="vm.node"} 2`,
+			`flowctl_network_received_bytes_total{address="vm.node"} 3`, `flowctl_network_sent_bytes_total{address="vm.node"} 4`, `flowctl_request_seconds_p95{address="frontend.www"} 0.25`,
 		}},
 		{"/v1/status", 200, []string{`"flow":"test"`, `"running":[{"target":"function.web","size":6}]`, `"why":"rps is 300"`, `"text":"limited to 6 until 12:01:00"`}},
 		{"/v1/decisions?rule=web&limit=1&until=2026-07-01T13:00:00Z", 200, []string{`"run":4`, `"from":2`}},

@@ -24,6 +24,10 @@ var (
 	missing    = desc("metric_missing", "1 while a metric cannot be measured.", "rule", "metric")
 	cores      = desc("cpu_cores", "Processor cores in use.", "address")
 	memory     = desc("memory_bytes", "Memory in use.", "address")
+	diskIn     = desc("disk_read_bytes_total", "What a machine has read from its disks since it started.", "address")
+	diskOut    = desc("disk_written_bytes_total", "What a machine has written to its disks since it started.", "address")
+	netIn      = desc("network_received_bytes_total", "What a machine has received since it started.", "address")
+	netOut     = desc("network_sent_bytes_total", "What a machine has sent since it started.", "address")
 	restarts   = desc("restarts_total", "How often it was started again.", "address")
 	requests   = desc("requests_total", "Requests since the data plane began.", "address")
 	failed     = desc("requests_failed_total", "Those of them that failed.", "address")
@@ -71,6 +75,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			gauge(cores, u.CPUCores, a.String())
 			gauge(memory, float64(u.MemoryBytes), a.String())
 			count(restarts, uint64(max(0, u.Restarts)))
+			if u.IO != nil {
+				count(diskIn, u.IO.DiskRead)
+				count(diskOut, u.IO.DiskWritten)
+				count(netIn, u.IO.NetworkReceived)
+				count(netOut, u.IO.NetworkSent)
+			}
 		}
 	}
 }

@@ -329,6 +329,7 @@ type JSONResource struct {
 	Value       json.RawMessage `json:"value"`
 	CPUCores    float64         `json:"cpu_cores,omitempty"`
 	MemoryBytes int64           `json:"memory_bytes,omitempty"`
+	IO          *providers.IO   `json:"io,omitempty"`
 	Restarts    int             `json:"restarts,omitempty"`
 	Since       *time.Time      `json:"since,omitempty"`
 	RateRPS     float64         `json:"rate_rps,omitempty"`
@@ -379,7 +380,7 @@ func resourceJSON(r ResourceStatus) JSONResource {
 	}
 	j.Value = ObjectJSON(o.Value, o.Sensitive)
 	if u := r.Usage; u != nil {
-		j.CPUCores, j.MemoryBytes, j.Restarts = u.CPUCores, u.MemoryBytes, u.Restarts
+		j.CPUCores, j.MemoryBytes, j.Restarts, j.IO = u.CPUCores, u.MemoryBytes, u.Restarts, u.IO
 		j.RateRPS, j.InFlight, j.P50Ms, j.P95Ms = u.Rate, u.InFlight, u.P50.Seconds()*1000, u.P95.Seconds()*1000
 		if !u.Since.IsZero() {
 			j.Since = &u.Since

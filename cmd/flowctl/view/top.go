@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/flowctl/flowctl/engine"
+	"github.com/flowctl/flowctl/providers"
 )
 
 // Top is what the replicas and machines of a flow use at one instant.
@@ -19,19 +20,20 @@ type Top struct {
 
 // TopRow is one machine or replica. What a machine's replicas serve is its own, too.
 type TopRow struct {
-	Address     string     `json:"address"`
-	Kind        string     `json:"kind"`
-	State       string     `json:"state"`
-	Machine     string     `json:"machine,omitempty"` // of a replica
-	CPUCores    float64    `json:"cpu_cores"`
-	CPULimit    float64    `json:"cpu_limit,omitempty"` // cores that it may use
-	MemoryBytes int64      `json:"memory_bytes"`
-	MemoryLimit int64      `json:"memory_limit,omitempty"`
-	RateRPS     float64    `json:"rate_rps"`
-	InFlight    int        `json:"in_flight"`
-	P95Ms       float64    `json:"p95_ms"` // the largest of its frontends
-	Restarts    int        `json:"restarts"`
-	Since       *time.Time `json:"since,omitempty"`
+	Address     string        `json:"address"`
+	Kind        string        `json:"kind"`
+	State       string        `json:"state"`
+	Machine     string        `json:"machine,omitempty"` // of a replica
+	CPUCores    float64       `json:"cpu_cores"`
+	CPULimit    float64       `json:"cpu_limit,omitempty"` // cores that it may use
+	MemoryBytes int64         `json:"memory_bytes"`
+	MemoryLimit int64         `json:"memory_limit,omitempty"`
+	IO          *providers.IO `json:"io,omitempty"`
+	RateRPS     float64       `json:"rate_rps"`
+	InFlight    int           `json:"in_flight"`
+	P95Ms       float64       `json:"p95_ms"` // the largest of its frontends
+	Restarts    int           `json:"restarts"`
+	Since       *time.Time    `json:"since,omitempty"`
 }
 
 // TopOf makes the rows of a status: machines, then replicas.
@@ -81,7 +83,7 @@ func topRow(r ResourceStatus) TopRow {
 		row.CPULimit, row.MemoryLimit = x.CPUs, int64(x.Memory)
 	}
 	if u := r.Usage; u != nil {
-		row.CPUCores, row.MemoryBytes, row.Restarts = u.CPUCores, u.MemoryBytes, u.Restarts
+		row.CPUCores, row.MemoryBytes, row.Restarts, row.IO = u.CPUCores, u.MemoryBytes, u.Restarts, u.IO
 		if !u.Since.IsZero() {
 			row.Since = &u.Since
 		}
@@ -130,8 +132,13 @@ func (t *Top) Text(by string, now time.Time, s Style) string {
 		return s.dim(name)
 	}
 	var table Table
-	table.Row(head("NAME", "name"), s.dim("STATE"), head("CPU", "cpu"), s.dim("OF"), head("MEMORY", "memory"), s.dim("OF"), head("RPS", "rps"),
-		head("FLIGHT", "in_flight"), head("P95", "p95"), s.dim("UP"), s.dim("ON"))
+	heads := []string{head("NAME", "name"), s.dim("STATE"), head("CPU", "cpu"), s.dim("OF"), head("MEMORY", "memory"), s.dim("OF"), head("RPS", "rps"),
+		head("FLIGHT", "in_flight"), head("P95", "p95"), s.dim("UP"), s.dim("ON")}
+	io := slices.ContainsFunc(t.Rows, func(r TopRow) bool { return r.IO != nil })
+	if io {
+		heads = append(heads, s.dim("DISK R/W"), s.dim("NET IN/OUT"))
+	}
+	table.Row(heads...)
 	for _, r := range t.Rows {
 		up := ""
 		if r.Since != nil {
@@ -140,11 +147,24 @@ func (t *Top) Text(by string, now time.Time, s Style) string {
 		if r.Restarts > 0 {
 			up += s.warn(" (" + several(r.Restarts, "restart", "restarts") + ")")
 		}
-		table.Row(r.Address, stateText(r.State, []string{r.State}, s), fmt.Sprintf("%.2f", r.CPUCores), share(r.CPUCores, r.CPULimit),
+		cells := []string{r.Address, stateText(r.State, []string{r.State}, s), fmt.Sprintf("%.2f", r.CPUCores), share(r.CPUCores, r.CPULimit),
 			bytesText(r.MemoryBytes), share(float64(r.MemoryBytes), float64(r.MemoryLimit)), fmt.Sprintf("%.1f", r.RateRPS), fmt.Sprint(r.InFlight),
-			latencyText(r.P95Ms), up, r.Machine)
+			latencyText(r.P95Ms), up, r.Machine}
+		if io {
+			cells = append(cells, r.ioText()...)
+		}
+		table.Row(cells...)
 	}
 	return table.String()
+}
+
+// ioText is what went in and out since the start, of disks and networks.
+func (t TopRow) ioText() []string {
+	if t.IO == nil {
+		return []string{"", ""}
+	}
+	pair := func(in, out uint64) string { return bytesText(int64(in)) + " / " + bytesText(int64(out)) }
+	return []string{pair(t.IO.DiskRead, t.IO.DiskWritten), pair(t.IO.NetworkReceived, t.IO.NetworkSent)}
 }
 
 // share is the part of a limit that is in use; "-" without one.
