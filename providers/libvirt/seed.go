@@ -84,10 +84,6 @@ func (l *Libvirt) seedFiles(r providers.Ref, instance string, want engine.VM, ne
 	if err != nil {
 		return nil, err
 	}
-	engineKey, engineID, err := engineKey()
-	if err != nil {
-		return nil, err
-	}
 	machineID := make([]byte, 16) // machine-id(5)
 	_, _ = rand.Read(machineID)   // never fails
 	hostname := hostnameOf(r)
@@ -103,10 +99,9 @@ func (l *Libvirt) seedFiles(r providers.Ref, instance string, want engine.VM, ne
 	at := netip.PrefixFrom(ip, net.prefix.Bits())
 	files := map[string]string{
 		"meta-data": string(meta) + "\n", "user-data": want.UserData, "vendor-data": vendorData,
-		"network-config":      fmt.Sprintf(networkConfig, macOf(ip), at, net.gateway, net.gateway),
-		"flowctl/env":         fmt.Sprintf("ADDRESS=%s\nGATEWAY=%s\nHOSTNAME=%s\nMAC=%s\nENGINE=%s\nMACHINE=%x\n", at, net.gateway, hostname, macOf(ip), engineID, machineID),
-		"flowctl/engine.json": string(engineKey),
-		"flowctl/ca.pem":      string(keys.authority), "flowctl/cert.pem": string(cert), "flowctl/key.pem": string(key),
+		"network-config": fmt.Sprintf(networkConfig, macOf(ip), at, net.gateway, net.gateway),
+		"flowctl/env":    fmt.Sprintf("ADDRESS=%s\nGATEWAY=%s\nHOSTNAME=%s\nMAC=%s\nMACHINE=%x\n", at, net.gateway, hostname, macOf(ip), machineID),
+		"flowctl/ca.pem": string(keys.authority), "flowctl/cert.pem": string(cert), "flowctl/key.pem": string(key),
 	}
 	if want.UserData == "" {
 		files["user-data"] = "#cloud-config\n{}\n"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds the small machine that the libvirt provider starts when a vm names no image:
 # busybox, a kernel, the Docker engine and ssh, all from Debian's packages (about
-# 180 MB), with what lies in guest beside this script. The files disk.qcow2, kernel,
+# 205 MB), with what lies in guest beside this script. The files disk.qcow2, kernel,
 # initrd and golden come to the folder $1; golden says that machines can be made of the
 # saved state of one of these. $2 is written to key beside them.
 #
