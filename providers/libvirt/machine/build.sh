@@ -13,19 +13,13 @@ out=$1 key=$2
 tmp=$(mktemp -d "$out/build.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 
-# The packages are those of one release, from the mirror that this computer has its own
-# from. An older engine starts itself anew for every layer of an image and several times
-# for a container, which takes an emulated machine a second each.
-suite=trixie
+# Packages come from the mirror that this computer has its own from, of releases that do
+# not depend on its own.
 mkdir -p "$tmp"/apt/{sources,lists/partial,archives/partial} "$tmp/deb" "$tmp/all" "$tmp/root"
 : >"$tmp/apt/status" # what is installed here does not matter
 mirror() { apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' "Label: $1" | head -n 1; }
-site=$(mirror Debian)
+site=$(mirror Debian) security=$(mirror Debian-Security)
 [ -n "$site" ] || { echo "there is no Debian mirror in the sources of apt here: run apt-get update, or build the machine on a Debian"; exit 1; }
-keys=/usr/share/keyrings/debian-archive-keyring.gpg
-echo "deb [signed-by=$keys] $site $suite main" >"$tmp/apt/sources/main.list"
-site=$(mirror Debian-Security)
-[ -z "$site" ] || echo "deb [signed-by=$keys] $site $suite-security main" >"$tmp/apt/sources/security.list"
 cat >"$tmp/apt/conf" <<EOF
 Dir::Etc::SourceList "/dev/null";
 Dir::Etc::SourceParts "$tmp/apt/sources";
@@ -37,17 +31,31 @@ APT::Sandbox::User "";
 Acquire::Languages "none";
 EOF
 export APT_CONFIG=$tmp/apt/conf
-apt-get update -qq
+release() {
+	local signed='[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]'
+	echo "deb $signed $site $1 main" >"$tmp/apt/sources/main.list"
+	[ -z "$security" ] || echo "deb $signed $security $1-security main" >"$tmp/apt/sources/security.list"
+	apt-get update -qq
+}
 
-# What the engine, ssh and their helpers consist of, and all libraries of these.
+# The kernel. Those of later releases take no processor that is plugged into an emulated
+# machine while it runs.
+release bookworm
 kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+(cd "$tmp/deb" && apt-get download -qq "$kernel")
+
+# What the engine, ssh and their helpers consist of, and all libraries of these. The
+# engine of the release before starts itself anew for every layer of an image and several
+# times for a container, which takes an emulated machine a second each.
+release trixie
 programs="busybox-static containerd docker.io iptables crun qemu-guest-agent openssh-client openssh-server stunnel4"
 # shellcheck disable=SC2086 # the words of a list
 libraries=$(apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances --no-pre-depends $programs |
 	sed -n 's/^\(z*lib[^ :]*\)$/\1/p' | grep -v -e perl -e '^libpam-' -e '^libsystemd-shared' | sort -u)
 # shellcheck disable=SC2086
-(cd "$tmp/deb" && apt-get download -qq $programs $libraries "$kernel")
+(cd "$tmp/deb" && apt-get download -qq $programs $libraries)
 for deb in "$tmp"/deb/*.deb; do dpkg-deb -x "$deb" "$tmp/all"; done
+cp -a "$tmp/all/lib/." "$tmp/all/usr/lib/" && rm -r "$tmp/all/lib" # as later releases have it
 ln -s usr/lib "$tmp/all/lib"
 version=$(ls "$tmp/all/lib/modules")
 all=$tmp/all root=$tmp/root
