@@ -179,7 +179,12 @@ func (h *connection) Resume(name string) error {
 		if state, _, err := d.GetState(); err != nil || state != libvirt.DOMAIN_PAUSED {
 			return err
 		}
-		return d.Resume()
+		if err := d.Resume(); err != nil {
+			if state, _, again := d.GetState(); again != nil || state == libvirt.DOMAIN_PAUSED { // else it ended, or was resumed, just now
+				return err
+			}
+		}
+		return nil
 	})
 }
 
