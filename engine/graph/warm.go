@@ -2,8 +2,8 @@ package graph
 
 import "github.com/flowctl/flowctl/engine"
 
-// warming makes warm machines, and brings images to them, when all else is done: nobody waits for them, and they
-// take no processor from what somebody waits for.
+// warming makes warm machines, and brings images to them, when all else is done: nobody
+// waits for them, and they take no processor from what somebody waits for.
 func (b *builder) warming() {
 	var warm, others []int
 	for i := range b.steps {

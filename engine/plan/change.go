@@ -92,7 +92,7 @@ func locate(ds engine.Diagnostics, d *engine.Decl) engine.Diagnostics {
 // settle puts a replica onto its machine.
 func (c *computer) settle(s *subject) {
 	c.home(*s)
-	c.stocked(s)
+	c.retain(s)
 	p := c.machine[s.addr]
 	c.onMachine(s, p.Machine)
 	s.needs = slices.Clone(s.needs)

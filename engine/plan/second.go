@@ -114,9 +114,9 @@ func (c *computer) asWanted(s subject, machine engine.Address) bool {
 	return slices.ContainsFunc(c.objects[s.addr], func(o engine.Object) bool { return c.suits(s, o) })
 }
 
-// stocked keeps what is delivered to the machines of replicas that are kept for a
+// retain keeps what is delivered to the machines of replicas that are kept for a
 // rollback, or that are going to be.
-func (c *computer) stocked(s *subject) {
+func (c *computer) retain(s *subject) {
 	rolls, moving := c.seconds[s.addr]
 	moving = moving && rolls.strategy == engine.BlueGreen && s.roll.Keep > 0
 	for _, o := range c.objects[s.addr] {
