@@ -42,6 +42,7 @@ type Rollout struct {
 	Function Address
 	Strategy string    // BlueGreen or Canary
 	Back     bool      // the old revision comes back
+	Tight    bool      // of a canary: there is no room beside all old replicas, so that those that it takes over from leave at each stage, not after the last
 	Replicas []Address // that have a new object beside an old one, the canaries first
 	Fronts   []Front
 	Stages   []Stage // of a canary

@@ -336,51 +336,6 @@ func TestASurgeTakesTheRoomThatThereIs(t *testing.T) {
 	}
 }
 
-// Where there is no room beside the replicas, an update that may have no fewer is
-// refused before anything is done: more machines are no room beside them; larger ones are.
-// One that needs a second set, or canaries, takes room on any machine, as on more of them.
-func TestAnUpdateThatFindsNoRoomIsRefused(t *testing.T) {
-	scaled := scalingOf(3)
-	for _, c := range []struct {
-		name, policy string
-		machines     string // what the update changes besides
-		rule         string
-		says         string // "" if it is done
-	}{
-		{"rolling", "max_unavailable = 0", "slots = 4", "", "No room to replace replicas"},
-		{"rolling, with more machines", "max_unavailable = 0", "slots = 4\n count = 2", "", "No room to replace replicas"},
-		{"rolling, with machines that scale", "max_unavailable = 0", "slots = 4", scaled, "No room to replace replicas"},
-		{"rolling, with a slot more", "max_unavailable = 0", "slots = 5", "", ""},
-		{"blue-green", blueGreen, "slots = 4", "", "No room for a second set"},
-		{"blue-green, with more machines", blueGreen, "slots = 4\n count = 2", "", ""},
-		{"blue-green, with no more machines to scale to", blueGreen, "slots = 4", scalingOf(1), "No room for a second set"},
-		{"blue-green, with machines that scale", blueGreen, "slots = 4", scaled, ""},
-		{"blue-green, with twice the slots", blueGreen, "slots = 8", "", ""},
-		{"canary", canary + "\n pause = \"0s\"", "slots = 4", "", "No room for a canary"},
-		{"canary, with more machines", canary + "\n pause = \"0s\"", "slots = 4\n count = 2", "", ""},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			spec := func(version, machines string) engine.Desired {
-				return load(t, edit(t, shop(version, c.policy), "slots  = 10", machines)+c.rule)
-			}
-			l := newLab(t)
-			l.apply(spec("1", "slots = 4"))
-			n := len(l.world.Events())
-			_, err := l.try(runtime.Request{Desired: spec("2", c.machines)})
-			if c.says == "" {
-				if err != nil {
-					t.Fatal(err)
-				}
-				l.settled(spec("2", c.machines))
-				return
-			}
-			if err == nil || !strings.Contains(err.Error(), c.says) || len(l.world.Events()) != n {
-				t.Fatalf("an update without room: %v", err)
-			}
-		})
-	}
-}
-
 // watchServing follows how many backends a frontend has at the worst moment.
 func (l *lab) watchServing(frontend engine.Address) *int {
 	least := 1 << 30

@@ -12,7 +12,8 @@
 //   - A replacement with CreateFirst is made before the old object goes; its
 //     backends follow: new replica, healthy, in the frontend, old one out of the
 //     frontend, drained, stopped. Without, it is the other way round.
-//   - No more replicas of one function than Change.Window are under way at once.
+//   - No more replicas of one function than Change.Window are under way at once. One that
+//     does not serve for another reason counts where old ones leave first.
 //   - A frontend that changes its routes does so when the new backends are in
 //     and before old ones leave.
 //   - A task gates the later phases.

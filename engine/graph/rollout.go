@@ -86,22 +86,64 @@ func (b *builder) canary(r *engine.Rollout) int {
 	for i, s := range r.Stages {
 		more := r.Replicas[n:max(n, s.Replicas)]
 		n = max(n, s.Replicas)
-		for _, a := range more {
-			if made, ok := b.made[a]; ok {
-				b.edge(made, before)
-			}
-		}
+		b.begin(more, before)
 		ready := b.meet(r.Function, append(b.joined(r, more), before))
 		for _, id := range m.stages[i].shifts {
 			b.edge(id, ready)
 		}
 		b.edge(m.stages[i].judge, m.stages[i].shifts...)
+		if r.Tight {
+			b.edge(m.stages[i].judge, b.giveWay(r, more, b.meet(r.Function, slices.Clone(m.stages[i].shifts)))...)
+		}
 		before = m.stages[i].judge
 	}
 	for _, id := range m.last {
 		b.edge(id, before)
 	}
 	return b.meet(r.Function, slices.Clone(m.last))
+}
+
+// begin lets canaries come in after a step: those for which their old ones leave first
+// not more at once than may be missing.
+func (b *builder) begin(canaries []engine.Address, after int) {
+	var instead []*engine.Change
+	for _, a := range canaries {
+		made, ok := b.made[a]
+		if !ok {
+			continue
+		}
+		b.edge(made, after)
+		if c := b.plan.Find(a); c.Action == engine.Replace && !c.CreateFirst {
+			instead = append(instead, c)
+			for _, first := range b.firstOf(c) {
+				b.edge(first, after)
+			}
+		}
+	}
+	b.spaced(instead)
+}
+
+// giveWay lets what canaries take over from leave after a step, if it has not left before
+// them, and returns the steps that end it.
+func (b *builder) giveWay(r *engine.Rollout, canaries []engine.Address, after int) []int {
+	stays := func(replica engine.Address) bool {
+		c := b.plan.Find(replica)
+		return !slices.Contains(canaries, replica) || c.Action == engine.Replace && !c.CreateFirst
+	}
+	var gone []int
+	for _, k := range r.Old {
+		if !stays(k.Address) {
+			gone = append(gone, b.leaves(k, after)...)
+		}
+	}
+	for _, f := range r.Fronts {
+		for _, k := range f.Old {
+			if _, replica := k.Address.Membership(); !stays(replica) {
+				gone = append(gone, b.leaves(k, after)...)
+			}
+		}
+	}
+	return gone
 }
 
 // joined lists the steps that make replicas and let them wait in the frontends of
@@ -130,12 +172,18 @@ func (b *builder) joined(r *engine.Rollout, replicas []engine.Address) []int {
 func (b *builder) leave(r *engine.Rollout, after int) {
 	var gone []int
 	for _, k := range r.Old {
-		gone = append(gone, b.leaves(k, after)...)
+		if !r.Tight {
+			gone = append(gone, b.leaves(k, after)...)
+		}
 	}
 	for _, f := range r.Fronts {
 		for _, k := range f.Old {
-			ids := b.leaves(k, after)
-			if _, replica := k.Address.Membership(); slices.Contains(r.Replicas, replica) {
+			_, replica := k.Address.Membership()
+			canary := slices.Contains(r.Replicas, replica)
+			if canary && r.Tight {
+				continue // it has left already
+			}
+			if ids := b.leaves(k, after); canary {
 				gone = append(gone, ids...)
 			}
 		}

@@ -30,6 +30,9 @@ func (b *builder) rolling() {
 		c := &b.plan.Changes[i]
 		if (c.Action == engine.Replace || c.Pauses()) && c.Window > 0 {
 			g := c.Address.Group()
+			if r := b.plan.Rollout(g); r != nil && slices.Contains(r.Replicas, c.Address) {
+				continue // at its stage
+			}
 			if moving[g] == nil {
 				order = append(order, g)
 			}
@@ -37,14 +40,94 @@ func (b *builder) rolling() {
 		}
 	}
 	for _, g := range order {
-		for i, c := range moving[g] {
-			if i < c.Window {
-				continue
+		b.spaced(moving[g])
+		b.afterMissing(g, moving[g])
+		b.afterLeft(g, moving[g])
+	}
+}
+
+// afterMissing lets old replicas that leave first stay while others of their function do
+// not serve: those count as missing, too.
+func (b *builder) afterMissing(function engine.Address, moving []*engine.Change) {
+	if moving[0].CreateFirst {
+		return
+	}
+	var ids []int
+	missing := 0
+	for _, i := range b.groups[function] {
+		if some := b.returns(&b.plan.Changes[i]); len(some) > 0 {
+			ids = append(ids, some...)
+			missing++
+		}
+	}
+	if missing == 0 {
+		return
+	}
+	back := b.meet(function, ids)
+	for i, c := range moving {
+		if i < c.Window-missing || i >= 2*c.Window {
+			continue // so many more may be missing, or it waits for one that waits
+		}
+		for _, first := range b.firstOf(c) {
+			b.prefer(first, back)
+		}
+	}
+}
+
+// afterLeft lets what an update that did not end has left leave before others come, which
+// may need its room.
+func (b *builder) afterLeft(function engine.Address, moving []*engine.Change) {
+	var ids []int
+	for _, i := range b.groups[function] {
+		if c := &b.plan.Changes[i]; c.Action == engine.NoOp || c.Action == engine.Update {
+			for _, j := range b.oldBy[c.Address] {
+				ids = append(ids, b.old[j].step)
 			}
-			ends := b.lastOf(moving[g][i-c.Window])
-			for _, first := range b.firstOf(c) {
-				b.edge(first, ends...)
-			}
+		}
+	}
+	left := b.meet(function, ids)
+	for i, c := range moving {
+		if left < 0 || i >= c.Window {
+			return
+		}
+		for _, first := range b.firstOf(c) {
+			b.prefer(first, left)
+		}
+	}
+}
+
+// returns lists the steps after which a replica serves that does not now, or not
+// everywhere.
+func (b *builder) returns(c *engine.Change) []int {
+	var ids []int
+	switch c.Action {
+	case engine.Create:
+		ids = append(ids, b.made[c.Address])
+	case engine.Update:
+		if c.Broken {
+			ids = append(ids, b.made[c.Address])
+		}
+	case engine.NoOp:
+	default:
+		return nil
+	}
+	for _, i := range b.backends[c.Address] {
+		if m := &b.plan.Changes[i]; m.Action == engine.Create {
+			ids = append(ids, b.made[m.Address])
+		}
+	}
+	return ids
+}
+
+// spaced lets each replacement begin when the one that is its window before has ended.
+func (b *builder) spaced(moving []*engine.Change) {
+	for i, c := range moving {
+		if i < c.Window {
+			continue
+		}
+		ends := b.lastOf(moving[i-c.Window])
+		for _, first := range b.firstOf(c) {
+			b.edge(first, ends...)
 		}
 	}
 }

@@ -20,7 +20,7 @@ type item struct {
 func pack(in Input, machines map[engine.Address][]int) Result {
 	s := newState(in, machines)
 	r := Result{state: s}
-	var movers, seconds []item
+	var movers, seconds, turns []item
 	for i, f := range in.Functions {
 		for _, n := range in.Replicas[f.Address] {
 			replica := f.Address.At(n)
@@ -44,6 +44,10 @@ func pack(in Input, machines map[engine.Address][]int) Result {
 			}
 			if in.Second[replica] {
 				b.hold(s.needs[i], i)
+				if in.Turn[replica] > 0 {
+					turns = append(turns, item{i, n, was, ""})
+					continue
+				}
 				seconds = append(seconds, item{i, n, was, "there is no room beside it"})
 				continue
 			}
@@ -52,7 +56,18 @@ func pack(in Input, machines map[engine.Address][]int) Result {
 			r.Placings = append(r.Placings, engine.Placing{Replica: replica, Machine: was, Was: was})
 		}
 	}
-	movers = append(movers, s.beside(seconds, &r)...)
+	s.holdOld()
+	s.settle(movers, &r)
+	s.settle(s.beside(seconds, &r), &r)
+	s.takeTurns(turns, &r)
+	slices.SortFunc(r.Placings, func(a, b engine.Placing) int { return a.Replica.Compare(b.Replica) })
+	slices.SortFunc(r.Unplaced, func(a, b Unplaced) int { return a.Replica.Compare(b.Replica) })
+	return r
+}
+
+// settle places replicas, the hardest to place first.
+func (s *state) settle(movers []item, r *Result) {
+	in := s.in
 	s.sortBySize(movers)
 	for _, it := range movers {
 		replica := in.Functions[it.fn].Address.At(it.n)
@@ -71,19 +86,20 @@ func pack(in Input, machines map[engine.Address][]int) Result {
 		}
 		r.Placings = append(r.Placings, engine.Placing{Replica: replica, Machine: b.addr, Was: it.was, Why: why})
 	}
-	slices.SortFunc(r.Placings, func(a, b engine.Placing) int { return a.Replica.Compare(b.Replica) })
-	slices.SortFunc(r.Unplaced, func(a, b Unplaced) int { return a.Replica.Compare(b.Replica) })
-	return r
 }
 
-// beside places second replicas where the first ones are, and returns those that find
-// no room there.
-func (s *state) beside(seconds []item, r *Result) (rest []item) {
+// holdOld takes room for replicas of an earlier revision that stay for now.
+func (s *state) holdOld() {
 	for replica, machine := range s.in.Old {
 		if b, i := s.byAddr[machine], s.function(replica.Group()); b != nil && i >= 0 {
 			b.hold(s.needs[i], i)
 		}
 	}
+}
+
+// beside places second replicas where the first ones are, and returns those that find
+// no room there.
+func (s *state) beside(seconds []item, r *Result) (rest []item) {
 	for _, it := range seconds {
 		b := s.byAddr[it.was]
 		if s.takes(it.fn, b) != "" {

@@ -18,6 +18,7 @@ type Input struct {
 	Lost      map[engine.Address]bool           // replicas that work no more where they are: they go elsewhere, if they can
 	Second    map[engine.Address]bool           // replicas that are made again beside the one that there is, wherever there is room
 	Old       map[engine.Address]engine.Address // where one of an earlier revision stays for now, by replica: it takes room there
+	Turn      map[engine.Address]int            // when one of Second or Old has its turn: what it takes over from leaves after it, and its room is free for later turns; 0 if that stays to the end
 	Kept      map[engine.Address]engine.Address // where one is that is kept for a rollback, by replica: its room is free for what needs it
 }
 
@@ -88,20 +89,27 @@ func grow(in Input, machines map[engine.Address][]int) {
 	}
 }
 
-// besides is how many replicas of a function run beside those that are wanted.
+// besides is how many replicas of a function run beside those that are wanted, at the
+// most crowded moment.
 func (in Input) besides(function engine.Address) int {
-	n := 0
-	for a := range in.Second {
-		if a.Group() == function {
+	n, most, turns := 0, 0, map[int]int{}
+	count := func(a engine.Address) {
+		switch turn := in.Turn[a]; {
+		case a.Group() != function:
+		case turn == 0:
 			n++
+		default:
+			turns[turn]++
+			most = max(most, turns[turn])
 		}
+	}
+	for a := range in.Second {
+		count(a)
 	}
 	for a := range in.Old {
-		if a.Group() == function {
-			n++
-		}
+		count(a)
 	}
-	return n
+	return n + most
 }
 
 func ratio(need, have float64) float64 {
@@ -190,7 +198,7 @@ func (in Input) Around(group engine.Address) Input {
 			}
 		}
 	}
-	part := Input{Replicas: map[engine.Address][]int{}, Have: in.Have, Was: map[engine.Address]engine.Address{}, Closed: in.Closed, Lost: in.Lost, Second: in.Second, Old: in.Old, Kept: in.Kept}
+	part := Input{Replicas: map[engine.Address][]int{}, Have: in.Have, Was: map[engine.Address]engine.Address{}, Closed: in.Closed, Lost: in.Lost, Second: in.Second, Old: in.Old, Turn: in.Turn, Kept: in.Kept}
 	for i := range in.Machines {
 		if m := &in.Machines[i]; slices.Contains(near, m.Address) {
 			part.Machines = append(part.Machines, *m)

@@ -50,6 +50,33 @@ func show(r place.Result) string {
 	return strings.Join(parts, "; ")
 }
 
+// on places replicas 0 to n-1 of functions on the machines of a group, so many on each.
+func on(machines []int, n int, functions ...string) map[engine.Address]engine.Address {
+	was := map[engine.Address]engine.Address{}
+	for _, f := range functions {
+		for i := range n {
+			was[fn(f).At(i)] = vm("node").At(machines[i])
+		}
+	}
+	return was
+}
+
+// inTurn lets replicas 0 to n-1 of functions take over one after the other.
+func inTurn(in place.Input, n int, functions ...string) place.Input {
+	in.Second, in.Turn = map[engine.Address]bool{}, map[engine.Address]int{}
+	if in.Replicas == nil {
+		in.Replicas = map[engine.Address][]int{}
+	}
+	for _, f := range functions {
+		in.Functions = append(in.Functions, function(f, 0, "node"))
+		in.Replicas[fn(f)] = first(n)
+		for i := range n {
+			in.Second[fn(f).At(i)], in.Turn[fn(f).At(i)] = true, i+1
+		}
+	}
+	return in
+}
+
 func TestCompute(t *testing.T) {
 	spread := function("web", 0.5, "node")
 	spread.Spread = true
@@ -111,6 +138,24 @@ func TestCompute(t *testing.T) {
 			Second:    map[engine.Address]bool{fn("web").At(1): true},
 			Old:       map[engine.Address]engine.Address{fn("web").At(0): vm("node").At(0)},
 		}, "node[1]: web[0] web[1]"},
+		{"replicas in turn take the one free slot, and then what those before them left", inTurn(place.Input{
+			Machines: []engine.MachineGroup{machines("node", fixed(3), 0, 0, 2)}, Functions: []engine.FunctionGroup{function("other", 0, "node")},
+			Replicas: map[engine.Address][]int{fn("other"): first(1)},
+			Was:      on([]int{0, 0, 1, 1}, 4, "web"),
+		}, 4, "web"), "node[0]: web[1] web[2]; node[1]: web[3]; node[2]: other[0] web[0]"},
+		{"replicas in turn stay where there is room beside them", inTurn(place.Input{
+			Machines: []engine.MachineGroup{machines("node", fixed(2), 0, 0, 3)}, Was: on([]int{0, 0, 1, 1}, 4, "web"),
+		}, 4, "web"), "node[0]: web[0] web[1]; node[1]: web[2] web[3]"},
+		{"replicas in turn take one machine more, if there may be", inTurn(place.Input{
+			Machines: []engine.MachineGroup{machines("node", engine.Bounds{Min: 1, Max: 9, Autoscaled: true}, 0, 0, 2)},
+			Have:     map[engine.Address][]int{vm("node"): first(2)}, Was: on([]int{0, 0, 1, 1}, 4, "web"),
+		}, 4, "web"), "node[0]: web[1] web[2]; node[1]: web[3]; node[2]: web[0]"},
+		{"replicas in turn do not start without a free slot", inTurn(place.Input{
+			Machines: []engine.MachineGroup{machines("node", fixed(1), 0, 0, 1)}, Was: on([]int{0}, 1, "web"),
+		}, 1, "web"), "nowhere: function.web[0] (none of 1 machines can take it; 1: no room)"},
+		{"two functions do not take turns with one free slot", inTurn(place.Input{
+			Machines: []engine.MachineGroup{machines("node", fixed(1), 0, 0, 3)}, Was: on([]int{0}, 1, "api", "web"),
+		}, 1, "api", "web"), "node[0]: api[0]; nowhere: function.web[0] (none of 1 machines can take it; 1: no room)"},
 		{"the old one of a second set keeps its enemies away", place.Input{
 			Machines:  []engine.MachineGroup{machines("node", fixed(2), 1, 0, 0)},
 			Functions: []engine.FunctionGroup{db, cache},

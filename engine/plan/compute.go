@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -35,16 +36,18 @@ type Input struct {
 // Compute returns the plan. With errors among the findings it is incomplete and
 // must not be applied.
 func Compute(in Input) (engine.Plan, engine.Diagnostics) {
-	seconds := map[engine.Address]second{}
+	seconds, tight := map[engine.Address]second{}, map[engine.Address]tightness{}
 	for {
 		c := newComputer(in)
-		c.seconds = seconds
+		c.seconds, c.tight = seconds, tight
 		p := c.compute()
-		if len(c.crowded) == 0 {
+		if len(c.crowded) == 0 && len(c.tighter) == 0 {
 			return p, c.diags
 		}
-		for a, s := range c.crowded { // of functions that were not among them
-			seconds[a] = s
+		maps.Copy(seconds, c.crowded) // of functions that were not among them, or not in turn
+		for f, t := range c.tighter { // each more than it was
+			tight[f] = t
+			maps.DeleteFunc(seconds, func(a engine.Address, _ second) bool { return a.Group() == f })
 		}
 	}
 }
@@ -113,6 +116,8 @@ type computer struct {
 	seconds   map[engine.Address]second              // replicas that are placed beside those that they take over from
 	cramped   map[string]bool                        // ids of old replicas without room where they are
 	crowded   map[engine.Address]second              // those that are to be, for they found no room there
+	tight     map[engine.Address]tightness           // of functions whose canaries find no room beside all old replicas
+	tighter   map[engine.Address]tightness           // of those that found none so
 
 	changes []engine.Change
 	at      map[engine.Address]int // of changes
@@ -311,8 +316,8 @@ func (c *computer) reportPlacement() {
 	}
 	for _, g := range order {
 		us := byFunction[g]
-		if s, ok := c.seconds[us[0].Replica]; ok {
-			c.noSecond(g, s, us)
+		if i := slices.IndexFunc(us, func(u place.Unplaced) bool { _, second := c.seconds[u.Replica]; return second }); i >= 0 {
+			c.noSecond(g, c.seconds[us[i].Replica], us[i:])
 			continue
 		}
 		c.fault(g, c.sourceOf(g), "No room for replicas", fmt.Sprintf(

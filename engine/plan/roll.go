@@ -36,7 +36,9 @@ func (c *computer) rollFunction(d *engine.Decl, backends map[engine.Address][]*e
 	if len(moving) == 0 {
 		c.keepOld(d, backends)
 	}
-	c.rollPlainly(d, moving, backends)
+	if !c.rollPlainly(d, moving, backends) {
+		c.takeTurns(engine.Rolling, single(moving)...)
+	}
 }
 
 // moving lists the replicas of a function that are replaced.
@@ -51,20 +53,28 @@ func (c *computer) moving(d *engine.Decl) []*engine.Change {
 }
 
 // rollPlainly decides how replicas are replaced that are replaced one after the
-// other.
-func (c *computer) rollPlainly(d *engine.Decl, moving []*engine.Change, backends map[engine.Address][]*engine.Change) {
+// other. It reports false if none may be missing meanwhile and a machine has no room for
+// one more: then they can but take turns.
+func (c *computer) rollPlainly(d *engine.Decl, moving []*engine.Change, backends map[engine.Address][]*engine.Change) bool {
 	if len(moving) == 0 {
-		return
+		return true
 	}
-	surge := !slices.ContainsFunc(moving, func(ch *engine.Change) bool {
+	surge := d.Roll.MaxSurge > 0 && !slices.ContainsFunc(moving, func(ch *engine.Change) bool {
 		return !ch.CreateFirst && ch.Prior.Lifecycle != engine.Tainted
 	})
 	window := d.Roll.MaxUnavailable
-	if surge = surge && d.Roll.MaxSurge > 0 && c.reserveSurge(d, moving); surge {
+	switch {
+	case surge && c.inTurn(d.Address):
+		window = 1
+	case surge && c.reserveSurge(d, moving):
 		window = c.surgeWindow(d, moving)
-	} else if window == 0 {
+	case surge && window == 0:
+		return false
+	case window == 0:
 		c.fault(d.Address, &d.Source, "No room to replace replicas", fmt.Sprintf(
-			"%s must be replaced without ever having fewer replicas (max_unavailable = 0), but a machine has no room for one beside those that it has. Raise the slots or the size of the machines, or allow max_unavailable = 1.", d.Address))
+			"%s is never to have fewer replicas than wanted (max_unavailable = 0), but its old replicas must leave before the new ones come: they are on a machine that is itself replaced that way, or max_surge is 0. Let one be missing meanwhile: max_unavailable = 1.", d.Address))
+	default:
+		surge = false
 	}
 	for _, ch := range moving {
 		ch.CreateFirst = surge && ch.Prior.Lifecycle != engine.Tainted
@@ -73,6 +83,7 @@ func (c *computer) rollPlainly(d *engine.Decl, moving []*engine.Change, backends
 			b.CreateFirst = b.Action == engine.Replace && ch.CreateFirst && b.Prior.Lifecycle != engine.Tainted
 		}
 	}
+	return true
 }
 
 // reserveSurge takes room for one replica more on each machine where one is

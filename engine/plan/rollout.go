@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/flowctl/flowctl/engine"
@@ -51,11 +53,14 @@ func (c *computer) rollout(d *engine.Decl, backends map[engine.Address][]*engine
 		return nil
 	}
 	r.Back = slices.ContainsFunc(pairs, goesBack)
+	if r.Tight = c.tight[d.Address] > 0; r.Tight && r.Back {
+		return nil // no room for all at once
+	}
 	if r.Back {
 		r.Strategy = engine.BlueGreen
 	}
 	if r.Strategy == engine.Canary {
-		pairs = c.canaries(r, pairs)
+		pairs = c.canaries(r, pairs, backends)
 	}
 	for _, p := range pairs {
 		r.Replicas = append(r.Replicas, p.ch.Address)
@@ -66,11 +71,19 @@ func (c *computer) rollout(d *engine.Decl, backends map[engine.Address][]*engine
 	if r.Fronts = c.fronts(r, pairs, backends); r.Strategy == engine.Canary && len(r.Fronts) == 0 {
 		return nil // its frontends are made in this plan: nobody could judge
 	}
-	if !c.reserve(d, r, pairs) {
+	rest, again := c.rest(d, r), false
+	switch {
+	case c.tight[d.Address] == oldFirst:
+		c.giveWay(d, pairs, backends)
+	case r.Tight && !c.inTurn(d.Address):
+		again = true
+	case !c.reserve(d, r, pairs):
 		return nil // it is planned again, with room for them elsewhere
 	}
 	if r.Strategy == engine.Canary {
-		c.rollPlainly(d, c.rest(d, r), backends)
+		if again = again || !c.rollPlainly(d, rest, backends); again {
+			c.takeTurns(engine.Canary, append(stages(r, pairs), single(rest)...)...)
+		}
 	} else {
 		c.keepNew(d, r, pairs)
 	}
@@ -86,11 +99,9 @@ func (c *computer) strategy(d *engine.Decl, pairs []pair, backends map[engine.Ad
 		if p.ch.Action == engine.Replace && !p.ch.CreateFirst && p.ch.Prior.Lifecycle != engine.Tainted {
 			return engine.Rolling
 		}
-		finished = finished || there(p) > 0 && !slices.ContainsFunc(backends[p.ch.Address], func(b *engine.Change) bool { return outgoing(b) != nil })
+		finished = finished || alone(p, backends)
 		revised = revised || p.old != nil && differs(p.old.Value, p.ch.Planned)
-		for _, b := range backends[p.ch.Address] {
-			watched = watched || b.Prior != nil && c.in.Observed[b.Prior.Key()].Detour != ""
-		}
+		watched = watched || c.onTrial(p, backends)
 	}
 	switch {
 	case !revised:
@@ -117,18 +128,77 @@ func differs(a, b cty.Value) bool {
 }
 
 // canaries plans the stages of a canary and returns the replicas that take part:
-// those that are there already first.
-func (c *computer) canaries(r *engine.Rollout, pairs []pair) []pair {
-	pairs = slices.DeleteFunc(slices.Clone(pairs), func(p pair) bool { return p.old == nil })
-	slices.SortStableFunc(pairs, func(a, b pair) int {
-		return there(b) - there(a)
+// those that are there already first. Where there is little room they may have nothing
+// to take over from any more; then it goes on with the stage that they came to.
+func (c *computer) canaries(r *engine.Rollout, pairs []pair, backends map[engine.Address][]*engine.Change) []pair {
+	pairs = slices.DeleteFunc(slices.Clone(pairs), func(p pair) bool {
+		return p.old == nil && !c.onTrial(p, backends) && !(r.Tight && p.ch.Action == engine.Create)
 	})
-	n := 0
-	for _, percent := range r.Policy.Steps() {
-		n = max(1, (len(pairs)*percent+99)/100)
-		r.Stages = append(r.Stages, engine.Stage{Percent: percent, Replicas: n})
+	slices.SortStableFunc(pairs, func(a, b pair) int {
+		return cmp.Or(there(b)-there(a), missing(b)-missing(a))
+	})
+	n, done := 0, 0
+	for _, p := range pairs {
+		if alone(p, backends) {
+			done++
+		}
+	}
+	steps := r.Policy.Steps()
+	for i, percent := range steps {
+		if n = max(1, (len(pairs)*percent+99)/100); n >= done || i == len(steps)-1 {
+			r.Stages = append(r.Stages, engine.Stage{Percent: percent, Replicas: n})
+		}
+	}
+	if r.Tight && n == len(pairs) {
+		c.fault(r.Function, c.sourceOf(r.Function), "No room for a canary", fmt.Sprintf(
+			"There is no room for a canary of %s beside its old replicas, and as many canaries as there are replicas: if they took the room of the old ones, none would be left to judge them by. %s, or write strategy = \"rolling\".", r.Function, c.moreRoom(r.Function)))
 	}
 	return pairs[:n]
+}
+
+// alone reports whether a new replica is there and the old one serves nowhere any more.
+func alone(p pair, backends map[engine.Address][]*engine.Change) bool {
+	return there(p) > 0 && !slices.ContainsFunc(backends[p.ch.Address], func(b *engine.Change) bool { return outgoing(b) != nil })
+}
+
+// onTrial reports whether a new replica is there that gets other than its part of the
+// requests.
+func (c *computer) onTrial(p pair, backends map[engine.Address][]*engine.Change) bool {
+	return there(p) > 0 && slices.ContainsFunc(backends[p.ch.Address], func(b *engine.Change) bool {
+		return b.Prior != nil && c.in.Observed[b.Prior.Key()].Detour != ""
+	})
+}
+
+// giveWay lets canaries take the room of the replicas that they take over from, which
+// leave before.
+func (c *computer) giveWay(d *engine.Decl, canaries []pair, backends map[engine.Address][]*engine.Change) {
+	for _, p := range canaries {
+		at := c.machine[p.ch.Address]
+		if p.ch.Action != engine.Replace || at.Machine != at.Was {
+			continue
+		}
+		p.ch.CreateFirst, p.ch.Window = false, d.Roll.MaxUnavailable
+		for _, b := range backends[p.ch.Address] {
+			b.CreateFirst = false
+		}
+	}
+}
+
+// stages are the batches in which canaries come in that take turns with the rest: each
+// stage, if room is tight, else all together.
+func stages(r *engine.Rollout, canaries []pair) [][]*engine.Change {
+	var all [][]*engine.Change
+	n := 0
+	for _, s := range r.Stages {
+		if r.Tight || s == r.Stages[len(r.Stages)-1] {
+			var batch []*engine.Change
+			for _, p := range canaries[n:max(n, s.Replicas)] {
+				batch = append(batch, p.ch)
+			}
+			all, n = append(all, batch), max(n, s.Replicas)
+		}
+	}
+	return all
 }
 
 // there is 1 if the new replica of a pair exists, else 0.
@@ -137,6 +207,14 @@ func there(p pair) int {
 		return 0
 	}
 	return 1
+}
+
+// missing is 1 if there is nothing that the new replica of a pair takes over from, else 0.
+func missing(p pair) int {
+	if p.ch.Action == engine.Create {
+		return 1
+	}
+	return 0
 }
 
 // rest lists the replicas that are replaced after a canary.

@@ -32,7 +32,11 @@ func RolloutText(r engine.Rollout) string {
 		for _, st := range r.Stages {
 			steps = append(steps, fmt.Sprintf("%d %% to %s", st.Percent, replicas(st.Replicas)))
 		}
-		return fmt.Sprintf("canary: of the requests to %s, %s, each watched for %s and judged; then the rest is replaced", fronts, strings.Join(steps, ", then "), r.Policy.Pause)
+		room := ""
+		if r.Tight {
+			room = "; for want of room, as many old ones leave at each step"
+		}
+		return fmt.Sprintf("canary: of the requests to %s, %s, each watched for %s and judged%s; then the rest is replaced", fronts, strings.Join(steps, ", then "), r.Policy.Pause, room)
 	default:
 		after := "the old ones stop"
 		if len(r.Kept) > 0 {
