@@ -234,6 +234,6 @@ func readings(ctx context.Context, l *libvirt.Libvirt, all []engine.Object) erro
 	}
 	slices.Sort(took)
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	fmt.Printf("  what all of them use, in one call: %.1f ms in the middle, %.1f at most of %d\n", ms(took[len(took)/2]), ms(took[len(took)-1]), tinyRounds)
+	fmt.Printf("  what all of them use, asked each second: %.1f ms in the middle, %.1f at most of %d\n", ms(took[len(took)/2]), ms(took[len(took)-1]), tinyRounds)
 	return nil
 }

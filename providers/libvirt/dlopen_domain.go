@@ -313,41 +313,56 @@ func sendSome(s *libvirt.Stream, typed []byte) ([]byte, error) {
 }
 
 // statsAtOnce is how many parts the domains are asked for in: libvirt asks one domain of
-// a part after the other, and each for its memory, which takes a few milliseconds.
+// a part after the other, and so do we.
 const statsAtOnce = 4
 
-func (h *connection) Stats() ([]stats, error) {
+func (h *connection) Stats(due func(id uint) slow) ([]stats, error) {
 	domains, err := h.c.ListAllDomains(0)
 	if err != nil {
 		return nil, fault("list domains", err)
 	}
-	var own []*libvirt.Domain
+	asked := map[slow][]*libvirt.Domain{}
 	for i := range domains {
-		own = append(own, &domains[i])
+		d := &domains[i]
+		defer d.Free()
+		figures := due(idOf(d))
+		asked[figures] = append(asked[figures], d)
 	}
-	defer func() {
-		for _, d := range own {
-			d.Free()
-		}
-	}()
 	var mu sync.Mutex
 	var all []stats
 	var parts errgroup.Group
-	for part := range slices.Chunk(own, max(1, (len(own)+statsAtOnce-1)/statsAtOnce)) {
-		parts.Go(func() error {
-			some, err := h.statsOf(part)
-			mu.Lock()
-			defer mu.Unlock()
-			all = append(all, some...)
-			return err
-		})
+	for figures, own := range asked {
+		for part := range slices.Chunk(own, (len(own)+statsAtOnce-1)/statsAtOnce) {
+			parts.Go(func() error {
+				some, err := h.statsOf(part, figures)
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, some...)
+				return err
+			})
+		}
 	}
 	return all, parts.Wait()
 }
 
+// idOf is the id of a domain that runs, or 0.
+func idOf(d *libvirt.Domain) uint {
+	id, err := d.GetID()
+	if err != nil {
+		return 0
+	}
+	return id
+}
+
 // statsOf asks for the figures of some domains. One that is gone has none.
-func (h *connection) statsOf(domains []*libvirt.Domain) ([]stats, error) {
-	kinds := libvirt.DOMAIN_STATS_STATE | libvirt.DOMAIN_STATS_CPU_TOTAL | libvirt.DOMAIN_STATS_BALLOON | libvirt.DOMAIN_STATS_BLOCK | libvirt.DOMAIN_STATS_INTERFACE
+func (h *connection) statsOf(domains []*libvirt.Domain, figures slow) ([]stats, error) {
+	kinds := libvirt.DOMAIN_STATS_INTERFACE
+	if figures.memory {
+		kinds |= libvirt.DOMAIN_STATS_BALLOON
+	}
+	if figures.disks {
+		kinds |= libvirt.DOMAIN_STATS_BLOCK
+	}
 	flags := libvirt.CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
 	if h.simulated {
 		kinds, flags = libvirt.DOMAIN_STATS_STATE, 0
@@ -358,17 +373,13 @@ func (h *connection) statsOf(domains []*libvirt.Domain) ([]stats, error) {
 	}
 	var all []stats
 	for _, s := range list {
-		name, err := s.Domain.GetName()
+		one, err := describeUse(s.Domain)
 		s.Domain.Free()
-		if err != nil {
-			continue // it is gone
-		}
-		one := stats{Name: name}
-		if s.State != nil {
-			one.State = stateNames[s.State.State]
-		}
-		if s.Cpu != nil {
-			one.CPUTime = s.Cpu.Time
+		switch err := fault("ask for the figures of a domain", err); {
+		case errors.Is(err, providers.ErrNotFound):
+			continue
+		case err != nil:
+			return nil, err
 		}
 		one.Memory = usedOf(s.Balloon)
 		for _, b := range s.Block {
@@ -380,6 +391,20 @@ func (h *connection) statsOf(domains []*libvirt.Domain) ([]stats, error) {
 		all = append(all, one)
 	}
 	return all, nil
+}
+
+// describeUse tells what the daemon sees of what a domain uses. Those statistics that have
+// its processors' time come with more, which the emulator is asked for.
+func describeUse(d *libvirt.Domain) (stats, error) {
+	name, err := d.GetName()
+	if err != nil {
+		return stats{}, err
+	}
+	info, err := d.GetInfo()
+	if err != nil {
+		return stats{}, err
+	}
+	return stats{Name: name, ID: idOf(d), State: stateNames[info.State], CPUTime: info.CpuTime}, nil
 }
 
 // usedOf is what a guest uses: what it says, as far as its balloon tells.

@@ -59,8 +59,9 @@ type domains interface {
 	// Console passes keys to a domain's console and what that prints to out, until ctx
 	// ends, which is no error, or the domain does.
 	Console(ctx context.Context, name string, keys <-chan []byte, out io.Writer) error
-	// Stats reports on all domains, in one call.
-	Stats() ([]stats, error)
+	// Stats reports on all domains, and asks one for those of its slow figures that due
+	// says of its id.
+	Stats(due func(id uint) slow) ([]stats, error)
 	// Follow calls tell for everything that happens to a domain, until ctx ends.
 	Follow(ctx context.Context, tell func(name, what string)) error
 }
@@ -121,6 +122,7 @@ type volume struct {
 // stats is what one domain uses.
 type stats struct {
 	Name    string
+	ID      uint // another after each start, and 0 of one that does not run
 	State   string
 	CPUTime uint64 // nanoseconds, of all its processors
 	Memory  int64  // bytes in use in the guest, or of its process if the guest does not tell
