@@ -134,7 +134,7 @@ func (b *bench) machines(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("  %-28s %7.2f %8.2f   flowctl %.2f × that\n", "the same by hand", hand.engine.Seconds(), hand.answer.Seconds(), cold.answer.Seconds()/hand.answer.Seconds())
+	fmt.Printf("  %-31s %7.2f %8.2f   flowctl %.2f × that\n", "the same by hand", hand.engine.Seconds(), hand.answer.Seconds(), cold.answer.Seconds()/hand.answer.Seconds())
 	if err := m.goldens(ctx); err != nil {
 		return err
 	}
@@ -158,15 +158,35 @@ func (m *machineBench) goldens(ctx context.Context) error {
 	if _, err := m.one(ctx, "the first, golden one too", true, 0); err != nil {
 		return err
 	}
+	if err := m.clones(ctx, "a clone"); err != nil {
+		return err
+	}
+	// More than one at a time are worth it that the golden one gets the image.
+	if err := m.clear(ctx); err != nil {
+		return err
+	}
+	if _, err := m.apply(ctx, true, size{machines: 2, replicas: 2}); err != nil {
+		return err
+	}
+	if err := m.clones(ctx, "a clone that has the image"); err != nil {
+		return err
+	}
+	if err := m.clear(ctx); err != nil {
+		return err
+	}
+	return m.warm(ctx)
+}
+
+func (m *machineBench) clones(ctx context.Context, name string) error {
 	for n := range clones {
 		if err := m.clear(ctx); err != nil {
 			return err
 		}
-		if _, err := m.one(ctx, fmt.Sprintf("a clone (%d)", n+1), true, 0); err != nil {
+		if _, err := m.one(ctx, fmt.Sprintf("%s (%d)", name, n+1), true, 0); err != nil {
 			return err
 		}
 	}
-	return m.warm(ctx)
+	return nil
 }
 
 // warm measures machines that are made of warm ones. Another is kept ready in place of
@@ -211,7 +231,7 @@ func (m *machineBench) one(ctx context.Context, name string, golden bool, warm i
 	if err != nil {
 		return t, err
 	}
-	fmt.Printf("  %-28s %7.2f %8.2f   own processor time %.2f s;", name, t.engine.Seconds(), t.answer.Seconds(), t.cpu.Seconds())
+	fmt.Printf("  %-31s %7.2f %8.2f   own processor time %.2f s;", name, t.engine.Seconds(), t.answer.Seconds(), t.cpu.Seconds())
 	rest := t.wall
 	for _, task := range t.tasks {
 		fmt.Printf(" %s %.2f,", task.name, task.took.Seconds())

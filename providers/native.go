@@ -14,6 +14,7 @@ type Ref struct {
 	Gen       int
 	Operation string // "" when it is only looked for
 	Standby   bool   // as in Call
+	Stock     func() Stock
 }
 
 // Key returns the object's key.
@@ -88,7 +89,7 @@ func (k Of[T]) apply(ctx context.Context, c Call) (engine.Object, error) {
 		}
 		prior = &p
 	}
-	got, made, err := k.ApplyFn(ctx, Ref{c.Address, c.Gen, c.Operation, c.Standby}, want, prior)
+	got, made, err := k.ApplyFn(ctx, Ref{c.Address, c.Gen, c.Operation, c.Standby, c.Stock}, want, prior)
 	if err != nil && !made {
 		return none, err
 	}

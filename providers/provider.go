@@ -35,6 +35,16 @@ type Call struct {
 	Want      cty.Value      // computed attributes unknown on create, as they were on update
 	Prior     *engine.Object // nil on create
 	Standby   bool           // of a backend: it joins without getting requests, until a Shift says so
+	Stock     func() Stock   // of a machine: what may be on it from the start, as far as that is known by now; nil for nothing
+}
+
+// Stock is what machines of a group will have on them besides: the images of the
+// functions that may run there. A provider that makes machines of the saved state of
+// one may bring it to that one, so that nobody waits for it later.
+type Stock struct {
+	Key     string // the same for the same content, "" for none
+	Several bool   // it is for more machines than the one that is made
+	Bring   func(ctx context.Context, machineID string) error
 }
 
 // Object returns the object that the call makes, with a given value.
@@ -205,6 +215,12 @@ type Taker interface {
 	// any moment. It may be called again for the same operation. The error wraps
 	// ErrNotFound if the warm one is not there, or not fit, and nothing was made of it.
 	Take(ctx context.Context, c Call, warm engine.Object) (engine.Object, error)
+}
+
+// Stocker brings what a delivery tells of to a machine that is no object: one whose
+// saved state machines are made of. It remembers nothing of it.
+type Stocker interface {
+	Stock(ctx context.Context, d engine.Delivery) error
 }
 
 // Introducer lets machines know each other by name and by key, for clusters.

@@ -288,7 +288,7 @@ func (r *Runner) keep(c *engine.Change) (engine.Result, error) {
 
 // apply creates or changes an object and waits until it works.
 func (r *Runner) apply(ctx context.Context, p providers.Provider, c *engine.Change, gen int, w wanted, operation string) (engine.Result, error) {
-	call := providers.Call{Operation: operation, Address: c.Address, Gen: gen, Want: w.value, Standby: c.Standby}
+	call := providers.Call{Operation: operation, Address: c.Address, Gen: gen, Want: w.value, Standby: c.Standby, Stock: r.stock(c)}
 	if c.Action != engine.Create && c.Prior != nil && c.Prior.Gen == gen {
 		call.Prior = c.Prior
 	}

@@ -39,6 +39,24 @@ func (d *Docker) applyDelivery(ctx context.Context, r providers.Ref, want engine
 	return want, true, nil
 }
 
+// Stock implements providers.Stocker. The image is streamed from where it is, so that no
+// registry's password gets into what is saved of the machine. The network that the flow's
+// containers share on a machine comes with it.
+func (d *Docker) Stock(ctx context.Context, want engine.Delivery) error {
+	dm, err := connect(want.MachineID)
+	if err != nil {
+		return err
+	}
+	defer dm.Close()
+	if err := d.shareNetwork(ctx, dm, ""); err != nil {
+		return err
+	}
+	if there, err := dm.has(ctx, want.Name); there || err != nil {
+		return err
+	}
+	return d.push(ctx, dm, want)
+}
+
 // push streams an image from the engine that has it first.
 func (d *Docker) push(ctx context.Context, to *daemon, want engine.Delivery) error {
 	from, err := d.daemon(want.Source)

@@ -245,3 +245,32 @@ func alienImage(t *testing.T) string {
 	}
 	return file
 }
+
+// What is brought to a machine that is no object is there when a delivery comes, with
+// the network; and nothing remembers the machine.
+func TestStock(t *testing.T) {
+	l := newLab(t)
+	e := dockerlab.Start(t, "")
+	machine := engine.Addr(engine.KindVM, "node").At(0)
+	_, v := deliver(l.image, engine.Object{Address: machine, Value: engine.Encode(engine.VM{ID: e.Host + "#vm.node[0]"})})
+	for range 2 {
+		if err := l.Stock(t.Context(), v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := e.Docker("image", "inspect", "-f", "{{.ID}}", v.Name); !strings.HasPrefix(out, "sha256:") {
+		t.Errorf("the image is %q", out)
+	}
+	if out := e.Docker("network", "ls", "-q", "-f", "name="+l.flow+".machine"); len(strings.Fields(out)) != 1 {
+		t.Errorf("networks: %q", out)
+	}
+	all, err := l.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range all {
+		if id := engine.MustDecode[engine.Host](o.Value).ID; strings.HasPrefix(id, e.Host) {
+			t.Errorf("%s is remembered there: %s", o.Address, id)
+		}
+	}
+}

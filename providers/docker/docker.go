@@ -51,6 +51,7 @@ var (
 	_ providers.Prober   = (*Docker)(nil)
 	_ providers.Stayer   = (*Docker)(nil)
 	_ providers.Sizer    = (*Docker)(nil)
+	_ providers.Stocker  = (*Docker)(nil)
 
 	_ providers.Suspender = (*Docker)(nil)
 	_ providers.Restarter = (*Docker)(nil)

@@ -29,10 +29,16 @@ func (d *Docker) moveIn(ctx context.Context, dm *daemon, operation string) error
 	if !ok {
 		return nil
 	}
-	r := providers.Ref{Address: a, Gen: 1, Operation: operation}
-	if err := d.note(r, dm.id); err != nil {
+	if err := d.note(providers.Ref{Address: a, Gen: 1}, dm.id); err != nil {
 		return err
 	}
+	return d.shareNetwork(ctx, dm, operation)
+}
+
+// shareNetwork makes the network that the flow's containers share on another's machine.
+func (d *Docker) shareNetwork(ctx context.Context, dm *daemon, operation string) error {
+	a, _ := dm.guest()
+	r := providers.Ref{Address: a, Gen: 1, Operation: operation}
 	opts := network.CreateOptions{Driver: "bridge", Labels: d.labels(r, dm.machine)}
 	_, err := d.ensureNetwork(ctx, dm, d.hostNetwork(a), true, opts)
 	return err

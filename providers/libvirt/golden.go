@@ -85,9 +85,12 @@ func (l *Libvirt) clones(h hypervisor, src source) bool {
 	if !l.cfg.Golden || h.Simulated() || err != nil || u.Host != "" {
 		return false
 	}
-	_, err = os.Stat(filepath.Join(filepath.Dir(src.image), "golden"))
+	_, err = os.Stat(goldenNote(src))
 	return err == nil
 }
+
+// goldenNote is the file beside an image that says what it knows of golden machines.
+func goldenNote(src source) string { return filepath.Join(filepath.Dir(src.image), "golden") }
 
 // goldenOf finds the golden machine for a machine, or makes it; nil if there is to be
 // none.
@@ -178,39 +181,44 @@ func (l *Libvirt) goldenKey(h hypervisor, want engine.VM, base shared, parts dis
 // nobody is the address of a golden machine.
 var nobody = netip.IPv4Unspecified()
 
-// makeGolden starts a golden machine, waits until it rests, and saves it.
-func (l *Libvirt) makeGolden(ctx context.Context, h hypervisor, want engine.VM, g golden) error {
-	pool, err := poolPath(h, l.cfg.Pool)
+// making is a golden machine that is being made: its domain and volumes.
+type making struct {
+	l     *Libvirt
+	h     hypervisor
+	name  string
+	saved bool
+
+	disk, seed, console, state string
+}
+
+func (l *Libvirt) making(h hypervisor, g golden) *making {
+	token := make([]byte, 4)
+	_, _ = rand.Read(token) // never fails
+	stem := goldenPrefix + g.key + "." + hex.EncodeToString(token)
+	return &making{l: l, h: h, name: goldenPrefix + g.key, disk: stem + ".disk", seed: stem + ".seed", console: stem + ".console", state: stem + ".save"}
+}
+
+// sweep removes what is not needed once the machine is saved, or could not be.
+func (m *making) sweep() {
+	volumes := []string{m.seed, m.console}
+	if !m.saved {
+		volumes = append(volumes, m.disk, m.state)
+	}
+	// The console and the state are written by others, so that libvirt has not heard of
+	// them yet. What is left is swept up later.
+	if m.h.Refresh(m.l.cfg.Pool) == nil {
+		_ = m.l.removeVolumes(m.h, volumes)
+	}
+}
+
+// save saves the machine, which ends it.
+func (m *making) save() error {
+	pool, err := poolPath(m.h, m.l.cfg.Pool)
 	if err != nil {
 		return err
 	}
-	token := make([]byte, 4)
-	_, _ = rand.Read(token) // never fails
-	stem, name := goldenPrefix+g.key+"."+hex.EncodeToString(token), goldenPrefix+g.key
-	volumes := []string{stem + ".seed", stem + ".console", stem + ".disk", stem + ".save"}
-	defer func() {
-		// The console and the state are written by others, so that libvirt has not heard
-		// of them yet. What is left is swept up later.
-		if h.Refresh(l.cfg.Pool) == nil {
-			_ = l.removeVolumes(h, volumes)
-		}
-	}()
-	if err := l.bootGolden(h, want, g, stem); err != nil {
-		return startFault(err)
-	}
-	defer h.Stop(name) // it is gone once it is saved
-	if g.find(pool) {  // somebody has made it in the meantime
-		return nil
-	}
-	l.settings.Log.Info("a golden machine is made, of whose state others are made", "key", g.key)
-	if err := l.rested(ctx, h, name); err != nil {
-		if errors.Is(err, errLost) {
-			return err
-		}
-		return fmt.Errorf("%w. The last that its console shows:\n%s", err, l.consoleOf(h, stem+".console"))
-	}
-	state := path.Join(pool, stem+".save")
-	if err := h.Save(name, state); err != nil {
+	state := path.Join(pool, m.state)
+	if err := m.h.Save(m.name, state); err != nil {
 		return storageFault(err)
 	}
 	f, err := os.Open(state)
@@ -221,13 +229,43 @@ func (l *Libvirt) makeGolden(ctx context.Context, h hypervisor, want engine.VM, 
 	if _, err := readSaved(f); err != nil {
 		return err
 	}
-	volumes = volumes[:2] // disk and state stay
+	m.saved = true
 	return nil
 }
 
-// bootGolden makes what a golden machine consists of, in volumes of a stem, and starts
-// it. Nobody in this process sweeps up what nothing uses yet.
-func (l *Libvirt) bootGolden(h hypervisor, want engine.VM, g golden, stem string) error {
+// shown completes an error with the end of the machine's console.
+func (m *making) shown(err error) error {
+	if errors.Is(err, errLost) {
+		return err
+	}
+	return fmt.Errorf("%w. The last that its console shows:\n%s", err, m.l.consoleOf(m.h, m.console))
+}
+
+// makeGolden starts a golden machine, waits until it rests, and saves it.
+func (l *Libvirt) makeGolden(ctx context.Context, h hypervisor, want engine.VM, g golden) error {
+	pool, err := poolPath(h, l.cfg.Pool)
+	if err != nil {
+		return err
+	}
+	m := l.making(h, g)
+	defer m.sweep()
+	if err := l.bootGolden(h, want, g, m); err != nil {
+		return startFault(err)
+	}
+	defer h.Stop(m.name) // it is gone once it is saved
+	if g.find(pool) {    // somebody has made it in the meantime
+		return nil
+	}
+	l.settings.Log.Info("a golden machine is made, of whose state others are made", "key", g.key)
+	if err := l.rested(ctx, h, m.name); err != nil {
+		return m.shown(err)
+	}
+	return m.save()
+}
+
+// bootGolden makes what a golden machine consists of, and starts it. Nobody in this
+// process sweeps up what nothing uses yet.
+func (l *Libvirt) bootGolden(h hypervisor, want engine.VM, g golden, m *making) error {
 	net, err := l.subnetOf(h, want)
 	if err != nil {
 		return err
@@ -246,20 +284,20 @@ func (l *Libvirt) bootGolden(h hypervisor, want engine.VM, g golden, stem string
 	if err != nil {
 		return err
 	}
-	if d.own, err = l.makeVolume(h, overlay(stem+".disk", base, g.size)); err != nil {
+	if d.own, err = l.makeVolume(h, overlay(m.disk, base, g.size)); err != nil {
 		return err
 	}
-	if d.seed, err = l.fillVolume(h, stem+".seed", padded(image, seedSize(want))); err != nil {
+	if d.seed, err = l.fillVolume(h, m.seed, padded(image, seedSize(want))); err != nil {
 		return err
 	}
-	d.console = path.Join(path.Dir(d.own), stem+".console")
+	d.console = path.Join(path.Dir(d.own), m.console)
 	// Whose making it is, for who has to end it when its maker has died just now.
 	mark, err := xml.Marshal(tag{Flow: l.settings.Flow, State: l.state()})
 	if err != nil {
 		return err
 	}
 	domain := l.outline(h, want, plot{net: net, ip: nobody, disks: d})
-	domain.Name, domain.Title = goldenPrefix+g.key, "golden machine of flowctl"
+	domain.Name, domain.Title = m.name, "golden machine of flowctl"
 	domain.Metadata = &libvirtxml.DomainMetadata{XML: string(mark)}
 	text, err := domain.Marshal()
 	if err != nil {
@@ -438,24 +476,42 @@ func (l *Libvirt) endGoldens(h hypervisor) error {
 	return errors.Join(errs...)
 }
 
-// sweepGoldens removes golden machines that are not whole, and with all also those
-// that no machine stands on.
-func (l *Libvirt) sweepGoldens(h hypervisor, volumes []volume, domains []domain, all bool) error {
-	uses := func(text string) bool {
-		return slices.ContainsFunc(domains, func(d domain) bool { return strings.Contains(d.XML, text) }) ||
-			slices.ContainsFunc(volumes, func(v volume) bool { return !strings.HasPrefix(v.Name, goldenPrefix) && strings.Contains(v.XML, text) })
+// sweepGoldens removes golden machines that are to go, but for those that something
+// stands on which stays.
+func (l *Libvirt) sweepGoldens(h hypervisor, volumes []volume, domains []domain, goes func(golden) bool) error {
+	stems := map[string]bool{} // whether it stays
+	for _, v := range volumes {
+		stem, ok := stemOf(v)
+		if _, known := stems[stem]; !ok || known {
+			continue
+		}
+		key, _, _ := strings.Cut(strings.TrimPrefix(stem, goldenPrefix), ".")
+		stems[stem] = !goes(golden{key: key, state: path.Join(path.Dir(v.Path), stem+".save")}) ||
+			slices.ContainsFunc(domains, func(d domain) bool { return strings.Contains(d.XML, stem+".") })
+	}
+	for more := true; more; { // one may stand on another
+		more = false
+		for _, v := range volumes {
+			if stem, ok := stemOf(v); ok && !stems[stem] {
+				continue
+			}
+			for stem, stays := range stems {
+				if !stays && strings.Contains(v.XML, stem+".") {
+					stems[stem], more = true, true
+				}
+			}
+		}
 	}
 	var unused []string
 	for _, v := range volumes {
-		stem, ok := strings.CutPrefix(v.Name, goldenPrefix)
-		if !ok {
-			continue
-		}
-		stem = goldenPrefix + strings.TrimSuffix(stem, path.Ext(stem))
-		state := path.Join(path.Dir(v.Path), stem+".save")
-		if !uses(stem+".") && (all || !wholeState(state)) {
+		if stem, ok := stemOf(v); ok && !stems[stem] {
 			unused = append(unused, v.Name)
 		}
 	}
 	return l.removeVolumes(h, unused)
+}
+
+// stemOf is what the volumes of one golden machine have in common.
+func stemOf(v volume) (stem string, ok bool) {
+	return strings.TrimSuffix(v.Name, path.Ext(v.Name)), strings.HasPrefix(v.Name, goldenPrefix)
 }

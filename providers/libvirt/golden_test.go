@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -228,4 +229,52 @@ func TestKeysOfGoldenMachinesTellAllThatMatters(t *testing.T) {
 		}
 		seen[k] = what
 	}
+}
+
+// A golden machine that another stands on stays as long as that does.
+func TestGoldenMachinesStayUnderOthers(t *testing.T) {
+	l := bare(t)
+	const plain, stocked, dead = goldenPrefix + "aa.1", goldenPrefix + "aa-mine-bb.2", goldenPrefix + "aa-mine-cc.3"
+	all := []volume{
+		{Name: plain + ".disk", XML: "<path>/pool/" + plain + ".disk</path>"}, {Name: plain + ".save"},
+		{Name: stocked + ".disk", XML: "<path>/pool/" + stocked + ".disk</path><backingStore>/pool/" + plain + ".disk</backingStore>"}, {Name: stocked + ".save"},
+		{Name: dead + ".disk", XML: "<path>/pool/" + dead + ".disk</path><backingStore>/pool/" + plain + ".disk</backingStore>"},
+	}
+	own := volume{Name: "shop.node-0.disk", XML: "<backingStore>/pool/" + stocked + ".disk</backingStore>"}
+	every := func(golden) bool { return true }
+	unlike := func(key string) func(golden) bool {
+		return func(g golden) bool { return strings.HasPrefix(g.key, "aa-mine-") && g.key != key }
+	}
+	for _, c := range []struct {
+		name    string
+		volumes []volume
+		domains []domain
+		goes    func(golden) bool
+		want    []string
+	}{
+		{"all, and nothing stands on any", all, nil, every, []string{plain + ".disk", plain + ".save", stocked + ".disk", stocked + ".save", dead + ".disk"}},
+		{"all, and a machine stands on one", append([]volume{own}, all...), nil, every, []string{dead + ".disk"}},
+		{"all, and one runs", all, []domain{{XML: "/pool/" + dead + ".disk"}}, every, []string{stocked + ".disk", stocked + ".save"}},
+		{"those with another stock", all, nil, unlike("aa-mine-bb"), []string{dead + ".disk"}},
+		{"those with another stock, and a machine stands on one", append([]volume{own}, all...), nil, unlike("aa-mine-cc"), nil},
+	} {
+		h := &remover{}
+		if err := l.sweepGoldens(h, c.volumes, c.domains, c.goes); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(h.removed, c.want) {
+			t.Errorf("%s: removed are %v, want %v", c.name, h.removed, c.want)
+		}
+	}
+}
+
+// remover is a hypervisor that remembers which volumes are removed.
+type remover struct {
+	hypervisor
+	removed []string
+}
+
+func (r *remover) RemoveVolume(_, name string) error {
+	r.removed = append(r.removed, name)
+	return nil
 }

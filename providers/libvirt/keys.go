@@ -50,21 +50,29 @@ func (l *Libvirt) openKeys() (*keyring, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return k, err
 	}
-	if err := os.MkdirAll(l.settings.Dir, 0o700); err != nil {
-		return nil, err
-	}
-	fresh, err := os.MkdirTemp(l.settings.Dir, "keys-")
+	fresh, err := l.mintKeys()
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(fresh)
-	if err := makeKeys(fresh, l.settings.Flow); err != nil {
-		return nil, fmt.Errorf("make keys: %w", err)
-	}
 	if err := os.Rename(fresh, dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
 	return readKeys(dir)
+}
+
+// mintKeys makes keys in a folder of their own, which whoever asks for them removes.
+func (l *Libvirt) mintKeys() (dir string, err error) {
+	if err := os.MkdirAll(l.settings.Dir, 0o700); err != nil {
+		return "", err
+	}
+	if dir, err = os.MkdirTemp(l.settings.Dir, "keys-"); err != nil {
+		return "", err
+	}
+	if err := makeKeys(dir, l.settings.Flow); err != nil {
+		return "", errors.Join(fmt.Errorf("make keys: %w", err), os.RemoveAll(dir))
+	}
+	return dir, nil
 }
 
 func makeKeys(dir, flow string) error {
@@ -171,7 +179,11 @@ func (k *keyring) config() *tls.Config {
 // engineAt is a machine's id: where its engine answers, what to show it, and which
 // machine it is.
 func (l *Libvirt) engineAt(r providers.Ref, ip netip.Addr) string {
-	dir := l.keyDir()
+	return engineWith(l.keyDir(), r, ip)
+}
+
+// engineWith is that with the keys of a folder.
+func engineWith(dir string, r providers.Ref, ip netip.Addr) string {
 	q := url.Values{"ca": {filepath.Join(dir, "ca.pem")}, "cert": {filepath.Join(dir, "cert.pem")}, "key": {filepath.Join(dir, "key.pem")}}
 	u := url.URL{Scheme: "tcp", Host: net.JoinHostPort(ip.String(), enginePort), RawQuery: q.Encode(), Fragment: r.Address.String()}
 	return u.String()

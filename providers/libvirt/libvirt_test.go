@@ -125,7 +125,11 @@ func TestSeedTellsTheMachineWhatItIs(t *testing.T) {
 	l := bare(t)
 	r := providers.Ref{Address: engine.Addr(engine.KindVM, "node").At(3), Gen: 2, Operation: "r1-s1"}
 	net := subnet{name: "lan", prefix: netip.MustParsePrefix("10.77.0.0/24"), gateway: netip.MustParseAddr("10.77.0.1")}
-	files, err := l.seedFiles(r, l.domainName(r)+"."+r.Operation, engine.VM{Metadata: map[string]string{"role": "edge"}, Files: []engine.MachineFile{{Name: "motd", Content: "hello"}}}, net, netip.MustParseAddr("10.77.0.9"))
+	keys, err := l.keysOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := seedFiles(keys, r, l.domainName(r)+"."+r.Operation, engine.VM{Metadata: map[string]string{"role": "edge"}, Files: []engine.MachineFile{{Name: "motd", Content: "hello"}}}, net, netip.MustParseAddr("10.77.0.9"))
 	if err != nil {
 		t.Fatal(err)
 	}

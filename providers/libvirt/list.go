@@ -92,8 +92,11 @@ func (l *Libvirt) Clean(ctx context.Context, all bool) error {
 	if err != nil {
 		return err
 	}
+	if err := l.endGoldens(h); err != nil {
+		return err
+	}
 	if all {
-		if err := errors.Join(l.removeAll(ctx, h), l.endGoldens(h)); err != nil {
+		if err := l.removeAll(ctx, h); err != nil {
 			return err
 		}
 	}

@@ -25,6 +25,10 @@ func (l *Libvirt) ready(ctx context.Context, h hypervisor, name string, ip netip
 	if err != nil {
 		return err
 	}
+	return l.readyWith(ctx, h, keys, name, ip)
+}
+
+func (l *Libvirt) readyWith(ctx context.Context, h hypervisor, keys *keyring, name string, ip netip.Addr) error {
 	transport := &http.Transport{TLSClientConfig: keys.config(), DisableKeepAlives: true}
 	client := &http.Client{Transport: transport, Timeout: askTimeout}
 	for p := (pause{pollFirst, pollEvery}); ; {

@@ -23,7 +23,11 @@ var seedName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,30}$`)
 // NoCloud source (docs.cloud-init.io, "NoCloud"), and beside it, in the folder
 // flowctl, the same for guests that have no cloud-init, and the keys of its engine.
 func (l *Libvirt) makeSeed(h hypervisor, r providers.Ref, want engine.VM, net subnet, ip netip.Addr) (string, error) {
-	files, err := l.seedFiles(r, l.domainName(r)+"."+r.Operation, want, net, ip)
+	keys, err := l.keysOnce()
+	if err != nil {
+		return "", err
+	}
+	files, err := seedFiles(keys, r, l.domainName(r)+"."+r.Operation, want, net, ip)
 	if err != nil {
 		return "", err
 	}
@@ -75,11 +79,7 @@ func (l *Libvirt) fillVolume(h hypervisor, name string, content []byte) (string,
 
 // seedFiles are what is in a seed. By instance a guest knows that it has not started
 // before.
-func (l *Libvirt) seedFiles(r providers.Ref, instance string, want engine.VM, net subnet, ip netip.Addr) (map[string]string, error) {
-	keys, err := l.keysOnce()
-	if err != nil {
-		return nil, err
-	}
+func seedFiles(keys *keyring, r providers.Ref, instance string, want engine.VM, net subnet, ip netip.Addr) (map[string]string, error) {
 	cert, key, err := keys.issue(ip)
 	if err != nil {
 		return nil, err

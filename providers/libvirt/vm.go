@@ -83,6 +83,7 @@ func (l *Libvirt) create(ctx context.Context, h hypervisor, r providers.Ref, wan
 	}
 	g, err := l.goldenOf(ctx, h, want)
 	if g != nil {
+		g = l.stocked(ctx, h, r, want, g)
 		var ip netip.Addr
 		if ip, err = l.clone(ctx, h, r, want, g); err == nil {
 			return ip, nil

@@ -326,7 +326,7 @@ func (l *Libvirt) sweepShared(h hypervisor, all bool) error {
 	if err != nil {
 		return err
 	}
-	if err := l.sweepGoldens(h, volumes, domains, all); err != nil {
+	if err := l.sweepGoldens(h, volumes, domains, func(g golden) bool { return all || !wholeState(g.state) }); err != nil {
 		return err
 	}
 	return l.sweepBases(h, domains)

@@ -256,7 +256,11 @@ func (l *Libvirt) reseed(h hypervisor, r providers.Ref, want engine.VM, d known,
 	if err != nil {
 		return err
 	}
-	files, err := l.seedFiles(r, instanceOf(d.Name), want, net, ip)
+	keys, err := l.keysOnce()
+	if err != nil {
+		return err
+	}
+	files, err := seedFiles(keys, r, instanceOf(d.Name), want, net, ip)
 	if err != nil {
 		return err
 	}
