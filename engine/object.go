@@ -85,6 +85,18 @@ func (o Object) Attr(name string) string {
 // ID returns the provider's own name of the object.
 func (o Object) ID() string { return o.Attr("id") }
 
+// HostID is the id of the host that an image or a network is on, "" for all else.
+func (o Object) HostID() string {
+	if o.Address.Kind != KindImage && o.Address.Kind != KindNetwork || o.Value == cty.NilVal || o.Value.IsNull() {
+		return ""
+	}
+	host, _ := o.Value.GetAttr("host").Unmark()
+	if host.IsNull() || !host.IsKnown() {
+		return ""
+	}
+	return Object{Value: host}.ID()
+}
+
 // Presence says what was found when a provider looked for an object.
 type Presence int
 

@@ -92,6 +92,7 @@ type Change struct {
 	Changed      []string // attributes that differ, sorted
 	ReplacePaths []string // those of them that need a new object
 	Broken       bool     // the prior object does not work, or is not known to
+	Still        bool     // the prior object is a machine that stands still: of what is on it nothing can be ended but with it
 	CreateFirst  bool     // Replace: the new object is made before the old one is deleted
 	Why          string   // for the operator, beyond what Changed tells: "it is gone"
 	Hold         string   // why nothing is done although something should be

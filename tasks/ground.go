@@ -1,12 +1,12 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
 
 	"github.com/flowctl/flowctl/engine"
-	"github.com/zclconf/go-cty/cty"
 )
 
 // ground is what was found of the machines that carry what another provider runs.
@@ -29,7 +29,7 @@ func (g ground) of(o engine.Object) (engine.Observation, bool) {
 	if o.Address.Kind.Carries() {
 		return g.own(o)
 	}
-	if id := hostOf(o); id != "" {
+	if id := o.HostID(); id != "" {
 		return g.stands(o, id)
 	}
 	a, err := engine.ParseAddress(o.Attr("machine"))
@@ -46,29 +46,29 @@ func (g ground) of(o engine.Object) (engine.Observation, bool) {
 	return engine.Observation{}, false
 }
 
-// stands tells of an image, or a network between containers, on a machine that stands
-// still: its engine would be waited for in vain, and nothing is wrong with what it has.
-func (g ground) stands(o engine.Object, id string) (engine.Observation, bool) {
+// stands tells of an image, or a network between containers, what follows from the
+// machine that it is on. One that is gone has taken them along. With one that does not
+// work they may be gone, too: they are looked after when it does again.
+func (g ground) stands(o engine.Object, id string) (obs engine.Observation, ok bool) {
 	for a, all := range g {
 		for _, m := range all {
-			if m.Presence == engine.Down && m.Object.ID() == id && m.Object.Provider != o.Provider {
-				return engine.Observation{Object: o, Presence: engine.Unreachable, Why: fmt.Sprintf("%s: %s", a, m.Why)}, true
+			switch {
+			case m.Object.ID() != id, m.Object.Provider == o.Provider:
+			case m.Presence == engine.Present:
+				return engine.Observation{}, false // another generation may be gone
+			case m.Presence == engine.Gone, m.Presence == engine.Down:
+				obs, ok = engine.Observation{Object: o, Presence: m.Presence, Why: fmt.Sprintf("%s: %s", a, m.Why)}, true
 			}
 		}
 	}
-	return engine.Observation{}, false
+	return obs, ok
 }
 
-// hostOf is the id of the host that an image or a network is on, "" for all else.
-func hostOf(o engine.Object) string {
-	if o.Address.Kind != engine.KindImage && o.Address.Kind != engine.KindNetwork || o.Value == cty.NilVal || o.Value.IsNull() {
-		return ""
-	}
-	host, _ := o.Value.GetAttr("host").Unmark()
-	if host.IsNull() || !host.IsKnown() {
-		return ""
-	}
-	return engine.Object{Value: host}.ID()
+// endsWithMachine reports whether an object is on a machine of another provider that
+// stands still and is deleted after it: nobody there can be told to end it.
+func (r *Runner) endsWithMachine(o engine.Object) bool {
+	maker, ok := r.still[cmp.Or(o.HostID(), o.Attr("machine_id"))]
+	return ok && maker != o.Provider
 }
 
 // survey reads the machines among some objects, each once.
@@ -100,7 +100,7 @@ func borne(objects []engine.Object) bool {
 		}
 	}
 	for _, o := range objects {
-		if len(makers) > 0 && hostOf(o) != "" {
+		if len(makers) > 0 && o.HostID() != "" {
 			return true
 		}
 		a, err := engine.ParseAddress(o.Attr("machine"))

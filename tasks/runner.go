@@ -26,6 +26,7 @@ type Runner struct {
 	plan      engine.Plan
 	now       func() time.Time
 	members   map[engine.Address][]engine.Address // instances by group
+	still     map[string]string                   // providers of the machines that stand still and go, by their ids
 
 	mu      sync.Mutex
 	objects map[engine.Address]engine.Object // what stands for each resource now
@@ -36,11 +37,14 @@ type Runner struct {
 func NewRunner(p engine.Plan, source Source, now func() time.Time) *Runner {
 	r := &Runner{
 		providers: source, probe: newNetProber(), plan: p, now: now, members: map[engine.Address][]engine.Address{},
-		objects: map[engine.Address]engine.Object{}, kept: map[engine.Address]bool{},
+		still: map[string]string{}, objects: map[engine.Address]engine.Object{}, kept: map[engine.Address]bool{},
 	}
 	for _, c := range p.Changes {
 		if c.Prior != nil {
 			r.objects[c.Address] = *c.Prior
+			if c.Still && (c.Action == engine.Delete || c.Action == engine.Replace) {
+				r.still[c.Prior.ID()] = c.Prior.Provider
+			}
 		}
 		if g := c.Address.Group(); g != c.Address && c.Action != engine.Delete {
 			r.members[g] = append(r.members[g], c.Address)
@@ -405,6 +409,9 @@ func (r *Runner) remove(ctx context.Context, p providers.Provider, c *engine.Cha
 	o := old(c, s.Gen)
 	if o == nil {
 		panic("bug: nothing to delete for " + s.Name())
+	}
+	if r.endsWithMachine(*o) {
+		return engine.Result{}, nil
 	}
 	if c.Action == engine.Replace && o.Gen == c.Prior.Gen {
 		if keep, err := r.staysAfterAll(ctx, p, c); err != nil || keep {

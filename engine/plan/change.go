@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -150,13 +151,16 @@ func (c *computer) decide(s subject) engine.Change {
 		}
 		return ch
 	}
-	ch.Gen = prior.Gen
+	ch.Gen, ch.Still = prior.Gen, c.still(prior)
 	if obs := c.in.Observed[prior.Key()]; obs.Presence == engine.Unreachable {
 		ch.Planned, ch.Hold, ch.Away = prior.Value, nonEmpty(obs.Why, "it cannot be reached"), true
 		return ch
 	}
 	if c.compare(&ch, s); prior.Lifecycle == engine.Suspended {
 		rest(&ch)
+	} else if m := c.frozen(prior); m != nil && ch.Action != engine.NoOp {
+		ch.Hold = fmt.Sprintf("%s is suspended", m.Address)
+		ch.Action, ch.Why, ch.Planned, ch.Changed, ch.ReplacePaths = engine.NoOp, "", prior.Value, nil, nil
 	}
 	reload(&ch, s.roll)
 	if ch.Action == engine.Replace {
@@ -165,6 +169,26 @@ func (c *computer) decide(s subject) engine.Change {
 		ch.CreateFirst = c.createFirst(ch)
 	}
 	return ch
+}
+
+// still reports whether an object is a machine that does not run now.
+func (c *computer) still(o *engine.Object) bool {
+	return o.Address.Kind.Carries() && c.in.Observed[o.Key()].Presence == engine.Down
+}
+
+// frozen returns the machine of another provider that an object is on, if it is suspended
+// and stays so: nothing there can be changed or ended.
+func (c *computer) frozen(o *engine.Object) *engine.Change {
+	id := cmp.Or(o.HostID(), o.Attr("machine_id"))
+	if id == "" || c.in.Observed[o.Key()].Presence != engine.Down {
+		return nil
+	}
+	for i := range c.changes {
+		if m := &c.changes[i]; m.Still && resting(m) && m.Prior.ID() == id && m.Prior.Provider != o.Provider {
+			return m
+		}
+	}
+	return nil
 }
 
 func phaseOf(s subject) engine.Phase {
@@ -324,10 +348,13 @@ func (c *computer) deletions() {
 		cur, leftovers := engine.Current(c.objects[a])
 		ch := engine.Change{
 			Address: a, Action: engine.Delete, Phase: phaseOf(subject{addr: a, want: cur.Value}), Provider: cur.Provider,
-			Prior: cur, Planned: cty.NilVal, Sensitive: cur.Sensitive, Leftovers: leftovers, Gen: cur.Gen, Why: c.whyDeleted(a),
+			Prior: cur, Planned: cty.NilVal, Sensitive: cur.Sensitive, Leftovers: leftovers, Gen: cur.Gen, Why: c.whyDeleted(a), Still: c.still(cur),
 		}
 		if obs := c.seen[a]; obs.Presence == engine.Unreachable {
 			ch.Action, ch.Planned, ch.Hold, ch.Away = engine.NoOp, cur.Value, nonEmpty(obs.Why, "it cannot be reached"), true
+		}
+		if m := c.frozen(cur); m != nil && !c.in.Destroy {
+			ch.Action, ch.Planned, ch.Why, ch.Hold = engine.NoOp, cur.Value, "", fmt.Sprintf("%s is suspended", m.Address)
 		}
 		if a.Kind == engine.KindBackend && c.standsBy(*cur) {
 			ch.Action, ch.Planned, ch.Why, ch.Hold = engine.NoOp, cur.Value, "", "its replica is suspended"

@@ -86,10 +86,9 @@ func (dm *daemon) network(ctx context.Context, name string) (net network.Inspect
 	return all[0], true, nil
 }
 
+// applyNetwork makes a network. Of one that is there labels for a reader are all that may
+// change; with its machine's disk it may be gone.
 func (d *Docker) applyNetwork(ctx context.Context, r providers.Ref, want engine.Network, prior *engine.Network) (engine.Network, bool, error) {
-	if prior != nil {
-		return want, true, nil // labels for a reader are all that may change
-	}
 	dm, err := d.daemon(want.Host.ID)
 	if err != nil {
 		return want, false, err
@@ -99,7 +98,7 @@ func (d *Docker) applyNetwork(ctx context.Context, r providers.Ref, want engine.
 		opts.IPAM = &network.IPAM{Driver: "default", Config: []network.IPAMConfig{{Subnet: want.CIDR}}}
 	}
 	name := d.name(r.Address, r.Gen)
-	net, err := d.ensureNetwork(ctx, dm, name, false, opts)
+	net, err := d.ensureNetwork(ctx, dm, name, prior != nil, opts)
 	if err != nil {
 		return want, false, err
 	}

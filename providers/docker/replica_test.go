@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/image"
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/zclconf/go-cty/cty"
@@ -230,6 +231,26 @@ func TestMend(t *testing.T) {
 			t.Errorf("%s: after mending: %v %s %v", name, obs.Presence, obs.Why, err)
 		}
 		eventually(t, func() error { return reach(o.Attr("address")) })
+	}
+}
+
+// A network and an image that went with their machine's disk are made again.
+func TestMendWhatIsLost(t *testing.T) {
+	l := newLab(t)
+	lan := l.make(t, engine.Addr(engine.KindNetwork, "lan"), engine.Network{Host: engine.HostLink{ID: l.host.ID()}})
+	if err := l.engine.NetworkRemove(t.Context(), lan.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.engine.ImageRemove(t.Context(), l.image.ID(), image.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []engine.Object{lan, l.image} {
+		if _, err := l.Apply(t.Context(), providers.Call{Operation: "r9-lost", Address: o.Address, Gen: 1, Want: o.Value, Prior: &o}); err != nil {
+			t.Fatal(err)
+		}
+		if obs, err := l.Read(t.Context(), o); err != nil || obs.Presence != engine.Present {
+			t.Errorf("%s: after mending: %v %s %v", o.Address, obs.Presence, obs.Why, err)
+		}
 	}
 }
 

@@ -70,8 +70,17 @@ func (s health) heeded(snap engine.Snapshot) map[engine.Key]engine.Observation {
 	if len(s.halted) == 0 {
 		return seen
 	}
+	standing := map[string]engine.Address{} // machines, by their ids
+	for _, o := range snap.Objects {
+		if s.closed[o.Address] != "" {
+			standing[o.ID()] = o.Address
+		}
+	}
 	for _, o := range snap.Objects {
 		m, err := engine.ParseAddress(o.Attr("machine"))
+		if host, ok := standing[o.HostID()]; ok && o.HostID() != "" { // an image's, or a network's
+			m, err = host, nil
+		}
 		if s.halted[o.Address.Group()] != "" || err == nil && s.halted[m.Group()] != "" && s.closed[m] != "" {
 			delete(seen, o.Key())
 		}
