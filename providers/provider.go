@@ -264,9 +264,10 @@ type Sizer interface {
 
 // Cleaner removes what is left of objects that do not exist any more: folders,
 // processes that outlived their keeper. With all it removes everything that
-// carries the flow's labels, for the end of a destroy.
+// carries the flow's labels, for the end of a destroy. still are the ids of machines that
+// are suspended: of what is on them nobody can be asked.
 type Cleaner interface {
-	Clean(ctx context.Context, all bool) error
+	Clean(ctx context.Context, all bool, still []string) error
 }
 
 // Meter reports what objects use, as far as they are of this provider. The caller

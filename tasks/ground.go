@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/flowctl/flowctl/engine"
@@ -64,10 +65,35 @@ func (g ground) stands(o engine.Object, id string) (obs engine.Observation, ok b
 	return obs, ok
 }
 
-// endsWithMachine reports whether an object is on a machine of another provider that
-// stands still and is deleted after it: nobody there can be told to end it.
-func (r *Runner) endsWithMachine(o engine.Object) bool {
-	maker, ok := r.still[cmp.Or(o.HostID(), o.Attr("machine_id"))]
+// Still tells of the machines among objects that do not run now: by what was seen of them,
+// or else if they are suspended. They are named by their ids, with who made them.
+func Still(objects []engine.Object, seen map[engine.Key]engine.Observation) map[string]string {
+	still := map[string]string{}
+	for _, o := range objects {
+		if !o.Address.Kind.Carries() || o.ID() == "" {
+			continue
+		}
+		obs, ok := seen[o.Key()]
+		if ok && (obs.Presence == engine.Down || obs.Presence == engine.Gone) || !ok && o.Lifecycle == engine.Suspended {
+			still[o.ID()] = o.Provider
+		}
+	}
+	return still
+}
+
+// Reachable leaves out the objects that are on machines, made by another provider, that do
+// not run now: nobody could be asked about them.
+func Reachable(objects []engine.Object, seen map[engine.Key]engine.Observation) []engine.Object {
+	still := Still(objects, seen)
+	if len(still) == 0 {
+		return objects
+	}
+	return slices.DeleteFunc(slices.Clone(objects), func(o engine.Object) bool { return isOn(still, o) })
+}
+
+// isOn reports whether an object is on one of some machines, which another provider made.
+func isOn(machines map[string]string, o engine.Object) bool {
+	maker, ok := machines[cmp.Or(o.HostID(), o.Attr("machine_id"))]
 	return ok && maker != o.Provider
 }
 

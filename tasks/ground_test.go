@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/flowctl/flowctl/engine"
@@ -59,6 +60,41 @@ func TestWhatIsOnAMachineThatDoesNotWorkIsNotAskedFor(t *testing.T) {
 		}
 		if !asked[objects[3].Address] || !asked[objects[4].Address] {
 			t.Errorf("asked for were %v", asked)
+		}
+	}
+}
+
+// Who measures, or clears away, asks nobody on a machine that does not run: by what was seen
+// of it, or else if it is suspended.
+func TestWhatIsReachable(t *testing.T) {
+	machine := func(n int, l engine.Lifecycle) engine.Object {
+		a := engine.Addr(engine.KindVM, "node").At(n)
+		return engine.Object{Address: a, Gen: 1, Provider: "maker", Lifecycle: l, Value: engine.Encode(engine.VM{ID: a.String()})}
+	}
+	replica := func(n int, machine engine.Object, provider string) engine.Object {
+		r := engine.Replica{Machine: machine.Address.String(), MachineID: machine.ID()}
+		return engine.Object{Address: engine.Addr(engine.KindFunction, "web").At(n), Gen: 1, Provider: provider, Value: engine.Encode(r)}
+	}
+	works, rests := machine(0, engine.Ready), machine(1, engine.Suspended)
+	objects := []engine.Object{works, rests, replica(0, works, "runner"), replica(1, rests, "runner"), replica(2, rests, "maker")}
+	down := map[engine.Key]engine.Observation{works.Key(): {Presence: engine.Down}, rests.Key(): {}}
+	for _, c := range []struct {
+		name string
+		seen map[engine.Key]engine.Observation
+		want []engine.Object
+	}{
+		{"nobody has looked", nil, []engine.Object{works, rests, objects[2], objects[4]}},
+		{"one was seen to stand still, the other to run", down, []engine.Object{works, rests, objects[3], objects[4]}},
+	} {
+		var got, want []engine.Address
+		for _, o := range Reachable(objects, c.seen) {
+			got = append(got, o.Address)
+		}
+		for _, o := range c.want {
+			want = append(want, o.Address)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: reachable are %v, want %v", c.name, got, want)
 		}
 	}
 }

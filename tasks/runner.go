@@ -410,7 +410,7 @@ func (r *Runner) remove(ctx context.Context, p providers.Provider, c *engine.Cha
 	if o == nil {
 		panic("bug: nothing to delete for " + s.Name())
 	}
-	if r.endsWithMachine(*o) {
+	if isOn(r.still, *o) { // nobody there can be told to end it: it goes with its machine
 		return engine.Result{}, nil
 	}
 	if c.Action == engine.Replace && o.Gen == c.Prior.Gen {

@@ -12,6 +12,7 @@ import (
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/flowctl/flowctl/state"
+	"github.com/flowctl/flowctl/tasks"
 	"github.com/spf13/cobra"
 )
 
@@ -56,9 +57,15 @@ func (s *session) destroy(ctx context.Context, p args.Plan, o args.Apply) error 
 // sweep clears away what is left of things that do not exist any more. It only
 // warns: the run has succeeded.
 func (s *session) sweep(ctx context.Context) {
+	snap, err := s.store.Snapshot(ctx)
+	if err != nil {
+		s.log.Warn("leftovers were not cleared away", "err", err)
+		return
+	}
+	still := slices.Sorted(maps.Keys(tasks.Still(snap.Objects, nil)))
 	for _, p := range s.set.Made() {
 		if c, ok := cleaner(p); ok {
-			if err := c.Clean(ctx, false); err != nil {
+			if err := c.Clean(ctx, false, still); err != nil {
 				s.log.Warn("leftovers could not be cleared away", "err", err)
 			}
 		}
@@ -80,7 +87,7 @@ func (s *session) clear(ctx context.Context, l *state.Lease) error {
 			return err
 		}
 		if c, ok := cleaner(p); ok {
-			if err := c.Clean(ctx, true); err != nil {
+			if err := c.Clean(ctx, true, nil); err != nil {
 				return fmt.Errorf("clear away what is left of %s: %w", name, err)
 			}
 		}

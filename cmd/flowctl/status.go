@@ -92,8 +92,15 @@ func (s *session) status(ctx context.Context) (view.FlowStatus, error) {
 	if err != nil {
 		return st, err
 	}
-	usage := s.usage(ctx, snap.Objects)
+	usage := s.usage(ctx, tasks.Reachable(snap.Objects, found.Observed))
+	awake := map[engine.Key]bool{}
+	for _, o := range tasks.Reachable(snap.Objects, nil) {
+		awake[o.Key()] = true
+	}
 	for _, o := range snap.Objects {
+		if !awake[o.Key()] {
+			o.Lifecycle = engine.Suspended // with its machine
+		}
 		r := view.ResourceStatus{Object: o, Observation: found.Observed[o.Key()]}
 		if u, ok := usage[o.Key()]; ok {
 			r.Usage = &u

@@ -445,11 +445,11 @@ func (dm *daemon) byAge(ctx context.Context, tags []string) ([]string, error) {
 
 // sweepElsewhere is sweepImages for machines that are no hosts: those of another
 // provider, to which images were brought.
-func (d *Docker) sweepElsewhere(ctx context.Context, hosts []note) error {
+func (d *Docker) sweepElsewhere(ctx context.Context, hosts []note, still []string) error {
 	var others []*daemon
 	d.mu.Lock()
 	for id, dm := range d.daemons {
-		if d.holds.at(dm.place) && !slices.ContainsFunc(hosts, func(n note) bool { return n.Engine == id }) {
+		if d.holds.at(dm.place) && !slices.Contains(still, id) && !slices.ContainsFunc(hosts, func(n note) bool { return n.Engine == id }) {
 			others = append(others, dm)
 		}
 	}

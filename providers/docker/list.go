@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
@@ -85,13 +86,14 @@ func labelledObject(labels map[string]string, value any) []engine.Object {
 
 // Clean implements providers.Cleaner. With all, it also removes what the state
 // knows nothing of.
-func (d *Docker) Clean(ctx context.Context, all bool) error {
+func (d *Docker) Clean(ctx context.Context, all bool, still []string) error {
 	notes, err := d.notes()
 	if err != nil {
 		return err
 	}
+	notes = slices.DeleteFunc(notes, func(n note) bool { return slices.Contains(still, n.Engine) })
 	var errs []error
-	errs = append(errs, d.sweepElsewhere(ctx, notes))
+	errs = append(errs, d.sweepElsewhere(ctx, notes, still))
 	for _, n := range notes {
 		errs = append(errs, d.cleanAt(ctx, n, all))
 	}

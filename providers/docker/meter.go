@@ -181,16 +181,26 @@ func (d *Docker) Usage(ctx context.Context, objects []engine.Object) ([]provider
 			hosts[o.ID()] = o.Address
 		}
 	}
+	var mu sync.Mutex // of what follows
 	var all []providers.Usage
 	var errs []error
 	wanted := map[string]bool{}
-	for id, some := range byEngine {
-		usage, err := d.usageOn(ctx, id, some, first.Done(), wanted)
-		all, errs = append(all, usage...), append(errs, err)
-		if host, ok := hosts[id]; ok && err == nil {
-			all = append(all, total(host, usage))
-		}
+	var wg sync.WaitGroup
+	for id, some := range byEngine { // at once: one that does not answer holds up none
+		wg.Go(func() {
+			usage, streams, err := d.usageOn(ctx, id, some, first.Done())
+			mu.Lock()
+			defer mu.Unlock()
+			all, errs = append(all, usage...), append(errs, err)
+			if host, ok := hosts[id]; ok && err == nil {
+				all = append(all, total(host, usage))
+			}
+			for _, key := range streams {
+				wanted[key] = true
+			}
+		})
 	}
+	wg.Wait()
 	d.meter.retain(wanted)
 	slices.SortFunc(all, func(a, b providers.Usage) int { return a.Address.Compare(b.Address) })
 	return all, errors.Join(errs...)
@@ -207,14 +217,15 @@ func total(host engine.Address, replicas []providers.Usage) providers.Usage {
 	return sum
 }
 
-func (d *Docker) usageOn(ctx context.Context, id string, objects []engine.Object, first <-chan struct{}, wanted map[string]bool) ([]providers.Usage, error) {
+// usageOn returns what is used on one engine, and the streams that tell.
+func (d *Docker) usageOn(ctx context.Context, id string, objects []engine.Object, first <-chan struct{}) (all []providers.Usage, wanted []string, err error) {
 	dm, err := d.daemon(id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	list, err := dm.ContainerList(ctx, container.ListOptions{All: true, Filters: d.labelled()})
 	if err != nil {
-		return nil, dm.fault("list containers", err)
+		return nil, nil, dm.fault("list containers", err)
 	}
 	byName := map[string]container.Summary{}
 	for _, c := range list {
@@ -224,10 +235,9 @@ func (d *Docker) usageOn(ctx context.Context, id string, objects []engine.Object
 	for i, o := range objects {
 		if c, ok := byName[d.name(o.Address, o.Gen)]; ok && c.State == "running" {
 			streams[i] = d.meter.open(dm, c.ID)
-			wanted[dm.id+" "+c.ID] = true
+			wanted = append(wanted, dm.id+" "+c.ID)
 		}
 	}
-	var all []providers.Usage
 	for i, o := range objects {
 		c, there := byName[d.name(o.Address, o.Gen)]
 		if !there {
@@ -240,12 +250,12 @@ func (d *Docker) usageOn(ctx context.Context, id string, objects []engine.Object
 			case <-first:
 			}
 			if ctx.Err() != nil {
-				return all, context.Cause(ctx)
+				return all, wanted, context.Cause(ctx)
 			}
 			last := s.latest()
 			u.CPUCores, u.MemoryBytes = last.cores(), last.workingSet()
 		}
 		all = append(all, u)
 	}
-	return all, nil
+	return all, wanted, nil
 }

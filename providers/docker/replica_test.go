@@ -305,6 +305,32 @@ func TestHealthOfTheImageAndByCommand(t *testing.T) {
 	})
 }
 
+// Engines that do not answer take the figures of no other.
+func TestUsageBesideSilentEngines(t *testing.T) {
+	l := newLab(t)
+	o := l.make(t, function(0), l.replica())
+	all := []engine.Object{o}
+	for n := range 8 {
+		silent, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+		r := l.replica()
+		r.MachineID = "tcp://" + silent.Addr().String() + "#vm.node[0]"
+		all = append(all, engine.Object{Address: function(n + 1), Gen: 1, Value: engine.Encode(r)})
+	}
+	eventually(t, func() error { // an engine may be busy
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		got, err := l.Usage(ctx, all)
+		if err == nil || len(got) != 1 || got[0].Address != o.Address {
+			return fmt.Errorf("usage is %+v: %v", got, err)
+		}
+		return nil
+	})
+}
+
 func TestUsageAndEvents(t *testing.T) {
 	l := newLab(t)
 	ctx, stop := context.WithCancel(t.Context())

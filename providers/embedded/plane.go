@@ -163,7 +163,7 @@ func (p *plane) end(ctx context.Context) error {
 }
 
 // Clean implements providers.Cleaner.
-func (e *Embedded) Clean(ctx context.Context, all bool) error {
+func (e *Embedded) Clean(ctx context.Context, all bool, _ []string) error {
 	if !all {
 		return nil
 	}

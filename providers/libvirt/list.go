@@ -84,7 +84,7 @@ func networkRef(n libvirtxml.Network) (providers.Ref, bool) {
 // Clean implements providers.Cleaner: volumes of machines that were never finished,
 // and disks that nothing stands on. With all, it also removes what the state knows
 // nothing of, and the provider's folder with the keys.
-func (l *Libvirt) Clean(ctx context.Context, all bool) error {
+func (l *Libvirt) Clean(ctx context.Context, all bool, _ []string) error {
 	if _, err := os.Stat(l.settings.Dir); errors.Is(err, os.ErrNotExist) {
 		return nil // nothing was ever made
 	}

@@ -453,7 +453,7 @@ func TestWrongSettingsAreFoundInThePlan(t *testing.T) {
 // nothingLeft cleans up like the end of a destroy, and fails if that leaves anything.
 func nothingLeft(t *testing.T, l *Libvirt) {
 	t.Helper()
-	if err := l.Clean(context.WithoutCancel(t.Context()), true); err != nil {
+	if err := l.Clean(context.WithoutCancel(t.Context()), true, nil); err != nil {
 		t.Fatal(err)
 	}
 	h, err := l.hypervisor()

@@ -280,7 +280,7 @@ func (l *Local) machines() ([]string, error) {
 }
 
 // Clean implements providers.Cleaner.
-func (l *Local) Clean(ctx context.Context, all bool) error {
+func (l *Local) Clean(ctx context.Context, all bool, _ []string) error {
 	ids, err := l.machines()
 	if err != nil {
 		return err

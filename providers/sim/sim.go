@@ -83,7 +83,7 @@ func New(w *World, c Config) *Sim {
 func (s *Sim) World() *World { return s.world }
 
 // Clean implements providers.Cleaner.
-func (s *Sim) Clean(_ context.Context, all bool) error {
+func (s *Sim) Clean(_ context.Context, all bool, _ []string) error {
 	if !all {
 		return nil
 	}

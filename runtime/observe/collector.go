@@ -45,7 +45,7 @@ func (c *Collector) Objects(objects []engine.Object) {
 	for name, n := range counted(objects) {
 		by[name] = make([]engine.Object, 0, n) // there is an entry, though nothing in it is to be measured
 	}
-	for _, o := range objects {
+	for _, o := range tasks.Reachable(objects, nil) {
 		if o.Address.Kind == engine.KindFrontend {
 			targets[o.Address] = engine.MustDecode[engine.Frontend](o.Value).Targets()
 		}

@@ -81,6 +81,50 @@ func after(d time.Duration) {
 	synctest.Wait()
 }
 
+// asked is a provider that notes what it is asked about.
+type asked struct {
+	providers.Provider
+	of chan []engine.Object
+}
+
+func (a asked) Get(context.Context, string) (providers.Provider, error) { return a, nil }
+
+func (a asked) Usage(_ context.Context, objects []engine.Object) ([]providers.Usage, error) {
+	a.of <- objects
+	return nil, nil
+}
+
+// Nobody is asked what replicas use on a machine that is suspended: none would answer.
+func TestASuspendedMachineIsNotAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := asked{of: make(chan []engine.Object)}
+		c := &observe.Collector{Providers: a, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		node := engine.Object{Address: engine.Addr(engine.KindVM, "node").At(0), Provider: "maker", Lifecycle: engine.Suspended, Value: engine.Encode(engine.VM{ID: "one"})}
+		there := engine.Object{Address: web.At(0), Provider: "runner", Value: engine.Encode(engine.Replica{MachineID: "one"})}
+		other := engine.Object{Address: web.At(1), Provider: "runner", Value: engine.Encode(engine.Replica{MachineID: "two"})}
+		c.Objects([]engine.Object{node, there, other})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); c.Run(ctx) }()
+		for range 2 {
+			for _, o := range <-a.of {
+				if o.Address == there.Address {
+					t.Error("its replica was asked for")
+				}
+			}
+		}
+		stop()
+		for {
+			select {
+			case <-a.of:
+				continue
+			case <-done:
+			}
+			break
+		}
+	})
+}
+
 // Two providers are read each second; of each, its metrics follow. One that hangs
 // holds up no other, and ends with its deadline.
 func TestSourcesAreReadSideBySide(t *testing.T) {
