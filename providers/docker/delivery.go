@@ -34,6 +34,9 @@ func (d *Docker) applyDelivery(ctx context.Context, r providers.Ref, want engine
 	if err != nil {
 		return want, false, fmt.Errorf("bring %s to %s: %w", want.Image, want.Machine, err)
 	}
+	if _, machine := r.Address.Consignment(); machine.Kind == engine.KindWarm {
+		d.rehearse(ctx, dm, want.Name)
+	}
 	want.ID = want.Name
 	d.holds.keep(r.Key(), dm.place, want.ID)
 	return want, true, nil

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/internal/dockerlab"
@@ -272,5 +273,26 @@ func TestStock(t *testing.T) {
 		if id := engine.MustDecode[engine.Host](o.Value).ID; strings.HasPrefix(id, e.Host) {
 			t.Errorf("%s is remembered there: %s", o.Address, id)
 		}
+	}
+}
+
+// A machine that is kept ready has been through the start of a container by the time that
+// it has an image: one that runs nothing, and is not there any more.
+func TestRehearsal(t *testing.T) {
+	l := newLab(t)
+	e := dockerlab.Start(t, "")
+	for _, kind := range []engine.Kind{engine.KindVM, engine.KindWarm} {
+		machine := engine.Addr(kind, "node").At(0)
+		a, v := deliver(l.image, engine.Object{Address: machine, Value: engine.Encode(engine.VM{ID: e.Host + "#" + machine.String()})})
+		if _, err := l.Apply(t.Context(), providers.Call{Operation: "r1-" + string(kind), Address: a, Gen: 1, Want: want(a.Kind, v)}); err != nil {
+			t.Fatal(err)
+		}
+		happened := e.Docker("events", "--since", "0", "--until", time.Now().Format(time.RFC3339Nano), "--filter", "type=container", "--filter", "container="+l.flow+".rehearsal", "--format", "{{.Action}}")
+		if rehearsed := strings.Contains(happened, "create") && strings.Contains(happened, "destroy"); rehearsed != (kind == engine.KindWarm) || strings.Contains(happened, "start") {
+			t.Errorf("on a %s happened %q", kind, strings.Fields(happened))
+		}
+	}
+	if left := e.Docker("ps", "-aq"); left != "" {
+		t.Errorf("left are %s", left)
 	}
 }
