@@ -42,8 +42,9 @@ type Call struct {
 // functions that may run there. A provider that makes machines of the saved state of
 // one may bring it to that one, so that nobody waits for it later.
 type Stock struct {
-	Key     string // the same for the same content, "" for none
-	Several bool   // it is for more machines than the one that is made
+	Group   engine.Address // of those machines: for warm ones, that of what they become
+	Key     string         // the same for the same content, "" for none
+	Several bool           // it is for more machines than the one that is made
 	Bring   func(ctx context.Context, machineID string) error
 }
 

@@ -25,8 +25,9 @@ type Runner struct {
 	probe     *netProber
 	plan      engine.Plan
 	now       func() time.Time
-	members   map[engine.Address][]engine.Address // instances by group
-	still     map[string]string                   // providers of the machines that stand still and go, by their ids
+	members   map[engine.Address][]engine.Address        // instances by group
+	still     map[string]string                          // providers of the machines that stand still and go, by their ids
+	brought   func() map[engine.Address][]*engine.Change // deliveries by the group of machines that they come to
 
 	mu      sync.Mutex
 	objects map[engine.Address]engine.Object // what stands for each resource now
@@ -38,6 +39,7 @@ func NewRunner(p engine.Plan, source Source, now func() time.Time) *Runner {
 	r := &Runner{
 		providers: source, probe: newNetProber(), plan: p, now: now, members: map[engine.Address][]engine.Address{},
 		still: map[string]string{}, objects: map[engine.Address]engine.Object{}, kept: map[engine.Address]bool{},
+		brought: sync.OnceValue(func() map[engine.Address][]*engine.Change { return byGroup(p) }),
 	}
 	for _, c := range p.Changes {
 		if c.Prior != nil {

@@ -24,7 +24,7 @@ func (r *Runner) stock(c *engine.Change) func() providers.Stock {
 		for _, d := range all {
 			key.WriteString(d.provider + " " + d.want.Name + " " + d.want.Digest + "\n")
 		}
-		return providers.Stock{Key: key.String(), Several: r.several(c.Address), Bring: func(ctx context.Context, machineID string) error {
+		return providers.Stock{Group: takers(c.Address), Key: key.String(), Several: r.several(c.Address), Bring: func(ctx context.Context, machineID string) error {
 			for _, d := range all {
 				d.want.Machine, d.want.MachineID = c.Address.String(), machineID
 				if err := r.bring(ctx, d); err != nil {
@@ -46,15 +46,8 @@ type consignment struct {
 // deliveries lists what the plan brings to machines of a machine's group, each image
 // once; it is not ok as long as an image is still to be made, or fetched.
 func (r *Runner) deliveries(machine engine.Address) (all []consignment, ok bool) {
-	for i := range r.plan.Changes {
-		c := &r.plan.Changes[i]
-		if c.Address.Kind != engine.KindDelivery || c.Action == engine.Delete || c.Config == nil {
-			continue
-		}
-		image, to := c.Address.Consignment()
-		if takers(to) != takers(machine) || slices.ContainsFunc(all, func(o consignment) bool { return o.image == image }) {
-			continue
-		}
+	for _, c := range r.brought()[takers(machine)] {
+		image, _ := c.Address.Consignment()
 		v, _ := c.Config.Eval(r) // it tells nothing wrong
 		bare, _ := v.UnmarkDeep()
 		if !r.settled(image) || !bare.GetAttr("name").IsKnown() || !bare.GetAttr("digest").IsKnown() || !bare.GetAttr("source").IsKnown() {
@@ -63,6 +56,23 @@ func (r *Runner) deliveries(machine engine.Address) (all []consignment, ok bool)
 		all = append(all, consignment{image, c.Provider, engine.MustDecode[engine.Delivery](bare)})
 	}
 	return all, true
+}
+
+// byGroup finds a plan's deliveries, one of each image to each group of machines.
+func byGroup(p engine.Plan) map[engine.Address][]*engine.Change {
+	all, seen := map[engine.Address][]*engine.Change{}, map[[2]engine.Address]bool{}
+	for i := range p.Changes {
+		c := &p.Changes[i]
+		if c.Address.Kind != engine.KindDelivery || c.Action == engine.Delete || c.Config == nil {
+			continue
+		}
+		image, to := c.Address.Consignment()
+		group := takers(to)
+		if way := [2]engine.Address{image, group}; !seen[way] {
+			seen[way], all[group] = true, append(all[group], c)
+		}
+	}
+	return all
 }
 
 // several reports whether there are to be more machines like one, now or when a rule

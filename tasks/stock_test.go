@@ -76,6 +76,9 @@ func TestStock(t *testing.T) {
 	if s.Key == "" || s.Key != of(node.Warm().At(0)).Key || s.Key == of(other.At(0)).Key {
 		t.Errorf("keys: %q of one, %q of a warm one, %q of another group", s.Key, of(node.Warm().At(0)).Key, of(other.At(0)).Key)
 	}
+	if s.Group != node || of(node.Warm().At(0)).Group != node {
+		t.Errorf("groups: %s of one, %s of a warm one", s.Group, of(node.Warm().At(0)).Group)
+	}
 	if !s.Several || of(other.At(0)).Several {
 		t.Errorf("several: %v of three, %v of one", s.Several, of(other.At(0)).Several)
 	}

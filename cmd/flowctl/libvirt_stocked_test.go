@@ -72,6 +72,11 @@ func TestLibvirtKilledWhileAGoldenMachineIsStocked(t *testing.T) {
 	if left := lent(); len(left) > 0 {
 		t.Errorf("there are still %v", left)
 	}
+	for _, name := range []string{"keys-*", "*.state"} { // what it was lent, and what it came through
+		if left, err := filepath.Glob(filepath.Join(f.dir, ".flowctl", "*", "*", name)); err != nil || len(left) > 0 {
+			t.Errorf("there are still %v, %v", left, err)
+		}
+	}
 	disks, states := 0, 0
 	for _, what := range inLibvirt(f.name) {
 		if name, ok := strings.CutPrefix(what, "volume flowctl-golden-"); ok {

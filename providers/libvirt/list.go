@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/flowctl/flowctl/engine"
@@ -81,8 +82,8 @@ func networkRef(n libvirtxml.Network) (providers.Ref, bool) {
 	return providers.Ref{}, false
 }
 
-// Clean implements providers.Cleaner: volumes of machines that were never finished,
-// and disks that nothing stands on. With all, it also removes what the state knows
+// Clean implements providers.Cleaner: golden machines and volumes of machines that were
+// never finished, and disks that nothing stands on. With all, it also removes what the state knows
 // nothing of, and the provider's folder with the keys.
 func (l *Libvirt) Clean(ctx context.Context, all bool, _ []string) error {
 	if _, err := os.Stat(l.settings.Dir); errors.Is(err, os.ErrNotExist) {
@@ -92,7 +93,7 @@ func (l *Libvirt) Clean(ctx context.Context, all bool, _ []string) error {
 	if err != nil {
 		return err
 	}
-	if err := l.endGoldens(h); err != nil {
+	if err := errors.Join(l.endGoldens(h), l.clearFolder()); err != nil {
 		return err
 	}
 	if all {
@@ -107,6 +108,22 @@ func (l *Libvirt) Clean(ctx context.Context, all bool, _ []string) error {
 		return err
 	}
 	return os.RemoveAll(l.settings.Dir)
+}
+
+// clearFolder removes what whoever was killed has left in the provider's folder: keys
+// that were being made or lent, and pipes.
+func (l *Libvirt) clearFolder() error {
+	files, err := os.ReadDir(l.settings.Dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), "keys-") || strings.HasSuffix(f.Name(), ".state") {
+			errs = append(errs, os.RemoveAll(filepath.Join(l.settings.Dir, f.Name())))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (l *Libvirt) removeAll(ctx context.Context, h hypervisor) error {

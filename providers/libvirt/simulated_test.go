@@ -280,7 +280,7 @@ func TestMachinesThatStandStillAreStarted(t *testing.T) {
 }
 
 // Whoever is killed while keys are made, or a state is restored, leaves files in the
-// provider's folder. They go with it.
+// provider's folder. They go when it is cleared up, and it goes with the flow.
 func TestNothingStaysInTheProvidersFolder(t *testing.T) {
 	l := simulated(t)
 	made(t, l, 0)
@@ -289,6 +289,12 @@ func TestNothingStaysInTheProvidersFolder(t *testing.T) {
 		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), os.WriteFile(at, nil, 0o600)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := l.Clean(t.Context(), false, nil); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(l.settings.Dir); err != nil || len(left) != 1 || left[0].Name() != "keys" {
+		t.Errorf("cleared up there are %v, %v", left, err)
 	}
 	nothingLeft(t, l)
 	if left, err := os.ReadDir(l.settings.Dir); !errors.Is(err, os.ErrNotExist) {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 // its state, the images of the flow's functions are brought to that one, it is made
 // nobody again, and saved. Its keys are of an authority that ends with it, so that what
 // is left of them in its memory opens nothing. Unlike the plain one that it is made of,
-// it is the flow's own.
+// it is one group's own.
 
 // stocked finds or makes the golden machine that has on it what machines of r's group
 // will need. Whatever is against that, they are made of the plain one.
@@ -39,7 +40,7 @@ func (l *Libvirt) stocked(ctx context.Context, h hypervisor, r providers.Ref, wa
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case o.why != nil:
+	case o.why != nil || ctx.Err() != nil:
 		return plain
 	case g.find(pool):
 		return g
@@ -70,18 +71,26 @@ func (l *Libvirt) restocks(want engine.VM) bool {
 	if err != nil {
 		return false
 	}
-	version, err := os.ReadFile(goldenNote(src))
-	return err == nil && strings.TrimSpace(string(version)) != "1"
+	text, err := os.ReadFile(goldenNote(src))
+	if err != nil {
+		return false
+	}
+	version, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	return err == nil && version >= restocking
 }
 
-// stockedKey names a stocked golden machine by the plain one, the flow, and the stock.
+// restocking is what the file golden says at least of an image that has /etc/nobody.
+const restocking = 2
+
+// stockedKey names a stocked golden machine by the plain one, whose it is, and the stock.
+// No two groups share one, since each sweeps up what it needs no more.
 func (l *Libvirt) stockedKey(plain *golden, s providers.Stock) string {
-	return plain.key + "-" + l.state() + "-" + short(s.Key)
+	return plain.key + "-" + short(l.state(), s.Group.String()) + "-" + short(s.Key)
 }
 
 // stock makes a stocked golden machine.
 func (l *Libvirt) stock(ctx context.Context, h hypervisor, r providers.Ref, want engine.VM, plain *golden, g golden, s providers.Stock) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, stockTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stockTime(ctx))
 	defer cancel()
 	name := goldenPrefix + g.key
 	if err := h.Stop(name); err != nil && !errors.Is(err, providers.ErrNotFound) { // whoever was making it has been killed
@@ -98,11 +107,11 @@ func (l *Libvirt) stock(ctx context.Context, h hypervisor, r providers.Ref, want
 	}
 	m := l.making(h, g)
 	defer m.sweep()
+	defer h.Stop(name) // it may run even if that failed, and is gone once it is saved
 	ip, err := l.lend(h, want, plain, m, keys)
 	if err != nil {
 		return err
 	}
-	defer h.Stop(name) // it is gone once it is saved
 	act := func() error {
 		if err := l.become(ctx, h, name); err != nil {
 			return err
@@ -127,6 +136,15 @@ func (l *Libvirt) stock(ctx context.Context, h hypervisor, r providers.Ref, want
 
 // stockTimeout is how long it may take to stock a golden machine. Images may be large.
 const stockTimeout = 10 * time.Minute
+
+// stockTime is that, or half of the time that is left: in the other half those who wait
+// for it are made of the plain one.
+func stockTime(ctx context.Context) time.Duration {
+	if end, ok := ctx.Deadline(); ok {
+		return min(stockTimeout, time.Until(end)/2)
+	}
+	return stockTimeout
+}
 
 // lend makes of a golden machine's state one with keys of its own, which nobody has
 // declared.
@@ -185,8 +203,9 @@ func (l *Libvirt) lend(h hypervisor, want engine.VM, plain *golden, m *making, k
 	return ip, nil
 }
 
-// sweepStocked removes the flow's golden machines with another stock that are made of the
-// same plain one, but for those that machines stand on.
+// sweepStocked removes the group's golden machines with another stock that are made of the
+// same plain one, and what is left of one that was not finished, but for what machines
+// stand on.
 func (l *Libvirt) sweepStocked(h hypervisor, now golden) error {
 	l.storing.Lock()
 	defer l.storing.Unlock()
@@ -203,6 +222,6 @@ func (l *Libvirt) sweepStocked(h hypervisor, now golden) error {
 	}
 	alike := now.key[:strings.LastIndexByte(now.key, '-')+1]
 	return l.sweepGoldens(h, volumes, domains, func(g golden) bool {
-		return strings.HasPrefix(g.key, alike) && g.key != now.key
+		return strings.HasPrefix(g.key, alike) && (g.key != now.key || !wholeState(g.state))
 	})
 }
