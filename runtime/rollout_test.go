@@ -594,3 +594,30 @@ func TestASetIsKeptAsFarAsThereIsRoom(t *testing.T) {
 	l.want("replicas", l.replicas(), "0#1 0#2 1#1 1#2 2#1 2#2 3#2")
 	l.settled(d)
 }
+
+// A rollout that was stopped gives way to another revision, and until that takes over,
+// those serve that did before.
+func TestAStoppedRolloutGivesWayToAnother(t *testing.T) {
+	every := 3
+	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
+		every = 1
+	}
+	for policy, least := range map[string]int{blueGreen: 4, canary + "\n max_unavailable = 0": 4, "max_surge = 0\n max_unavailable = 2": 2} {
+		for n := 0; n < 40; n += every {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t)
+				l.apply(load(t, shop("1", policy)))
+				r := l.roomTaken()
+				l.flow.Journal = func(lease *state.Lease) exec.Journal {
+					return &killer{Journal: l.store.Journal(lease), left: n, torn: n%2 == 1}
+				}
+				l.try(runtime.Request{Desired: load(t, shop("2", policy))})
+				l.flow.Journal = func(lease *state.Lease) exec.Journal { return l.store.Journal(lease) }
+				l.apply(load(t, shop("3", policy)))
+				if r.least < least {
+					t.Errorf("%s, killed at write %d: %d served at the worst moment", policy, n, r.least)
+				}
+			})
+		}
+	}
+}

@@ -40,6 +40,7 @@ func (b *builder) rolling() {
 		}
 	}
 	for _, g := range order {
+		slices.SortStableFunc(moving[g], func(x, y *engine.Change) int { return b.absent(y) - b.absent(x) })
 		b.spaced(moving[g])
 		b.afterMissing(g, moving[g])
 		b.afterLeft(g, moving[g])
@@ -94,6 +95,15 @@ func (b *builder) afterLeft(function engine.Address, moving []*engine.Change) {
 			b.prefer(first, left)
 		}
 	}
+}
+
+// absent is 1 for a replica that does not serve, or not everywhere: its replacement comes
+// first, so that it counts among those that may be missing.
+func (b *builder) absent(c *engine.Change) int {
+	if c.Broken || slices.ContainsFunc(b.backends[c.Address], func(i int) bool { return b.plan.Changes[i].Action == engine.Create }) {
+		return 1
+	}
+	return 0
 }
 
 // returns lists the steps after which a replica serves that does not now, or not

@@ -145,7 +145,11 @@ func (c *computer) canaries(r *engine.Rollout, pairs []pair, backends map[engine
 	}
 	steps := r.Policy.Steps()
 	for i, percent := range steps {
-		if n = max(1, (len(pairs)*percent+99)/100); n >= done || i == len(steps)-1 {
+		more := max(1, (len(pairs)*percent+99)/100)
+		if c.tight[r.Function] == oldFirst { // until their stage they get no requests: they count as missing
+			more = min(more, max(n+r.Policy.MaxUnavailable, done))
+		}
+		if n = more; n >= done || i == len(steps)-1 {
 			r.Stages = append(r.Stages, engine.Stage{Percent: percent, Replicas: n})
 		}
 	}
@@ -249,7 +253,7 @@ func (c *computer) fronts(r *engine.Rollout, pairs []pair, backends map[engine.A
 	}
 	for _, a := range c.members[r.Function] {
 		for _, b := range backends[a] {
-			if o := outgoing(b); o != nil {
+			if o := c.serving(b); o != nil {
 				if f := front(b); f != nil {
 					f.Old = append(f.Old, o.Key())
 				}
@@ -259,6 +263,21 @@ func (c *computer) fronts(r *engine.Rollout, pairs []pair, backends map[engine.A
 	all = slices.DeleteFunc(all, func(f engine.Front) bool { return len(f.Old) == 0 })
 	slices.SortFunc(all, func(a, b engine.Front) int { return a.Frontend.Compare(b.Frontend) })
 	return all
+}
+
+// serving is the backend that gets requests until the one that a change makes, or keeps,
+// has taken over: one of before the last revision, if that never took over itself.
+func (c *computer) serving(b *engine.Change) *engine.Object {
+	last := outgoing(b)
+	if last != b.Prior || last == nil || c.in.Observed[last.Key()].Detour == "" {
+		return last
+	}
+	before := *b
+	before.Action = engine.NoOp
+	if o := outgoing(&before); o != nil && c.in.Observed[o.Key()].Detour == "" {
+		return o
+	}
+	return last
 }
 
 // standBy lets the backends of a rollout wait for it.
