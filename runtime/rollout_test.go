@@ -602,20 +602,28 @@ func TestAStoppedRolloutGivesWayToAnother(t *testing.T) {
 	if os.Getenv("FLOWCTL_TEST_EVERY_POINT") != "" {
 		every = 1
 	}
-	for policy, least := range map[string]int{blueGreen: 4, canary + "\n max_unavailable = 0": 4, "max_surge = 0\n max_unavailable = 2": 2} {
+	for _, c := range []struct {
+		policy       string
+		slots, least int
+	}{
+		{blueGreen, 10, 4}, {canary + "\n max_unavailable = 0", 10, 4}, {canary + "\n max_unavailable = 2", 4, 2}, {"max_surge = 0\n max_unavailable = 2", 10, 2},
+	} {
+		spec := func(version string) engine.Desired {
+			return load(t, edit(t, shop(version, c.policy), "slots  = 10", fmt.Sprint("slots = ", c.slots)))
+		}
 		for n := 0; n < 40; n += every {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLab(t)
-				l.apply(load(t, shop("1", policy)))
+				l.apply(spec("1"))
 				r := l.roomTaken()
 				l.flow.Journal = func(lease *state.Lease) exec.Journal {
 					return &killer{Journal: l.store.Journal(lease), left: n, torn: n%2 == 1}
 				}
-				l.try(runtime.Request{Desired: load(t, shop("2", policy))})
+				l.try(runtime.Request{Desired: spec("2")})
 				l.flow.Journal = func(lease *state.Lease) exec.Journal { return l.store.Journal(lease) }
-				l.apply(load(t, shop("3", policy)))
-				if r.least < least {
-					t.Errorf("%s, killed at write %d: %d served at the worst moment", policy, n, r.least)
+				l.apply(spec("3"))
+				if r.least < c.least {
+					t.Errorf("%s, killed at write %d: %d served at the worst moment", c.policy, n, r.least)
 				}
 			})
 		}

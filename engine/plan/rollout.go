@@ -135,7 +135,7 @@ func (c *computer) canaries(r *engine.Rollout, pairs []pair, backends map[engine
 		return p.old == nil && !c.onTrial(p, backends) && !(r.Tight && p.ch.Action == engine.Create)
 	})
 	slices.SortStableFunc(pairs, func(a, b pair) int {
-		return cmp.Or(there(b)-there(a), missing(b)-missing(a))
+		return cmp.Or(there(b)-there(a), c.missing(b, backends)-c.missing(a, backends))
 	})
 	n, done := 0, 0
 	for _, p := range pairs {
@@ -213,12 +213,17 @@ func there(p pair) int {
 	return 1
 }
 
-// missing is 1 if there is nothing that the new replica of a pair takes over from, else 0.
-func missing(p pair) int {
-	if p.ch.Action == engine.Create {
+// missing tells how far what the new replica of a pair takes over from is from serving: it
+// is not there, or in no frontend, 2; it does not get its part of the requests, 1; else 0.
+func (c *computer) missing(p pair, backends map[engine.Address][]*engine.Change) int {
+	switch {
+	case p.ch.Action == engine.Create || p.ch.Broken || slices.ContainsFunc(backends[p.ch.Address], func(b *engine.Change) bool { return b.Action == engine.Create }):
+		return 2
+	case slices.ContainsFunc(backends[p.ch.Address], func(b *engine.Change) bool { return b.Prior != nil && c.in.Observed[b.Prior.Key()].Detour != "" }):
 		return 1
+	default:
+		return 0
 	}
-	return 0
 }
 
 // rest lists the replicas that are replaced after a canary.
