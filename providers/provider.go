@@ -42,10 +42,10 @@ type Call struct {
 // functions that may run there. A provider that makes machines of the saved state of
 // one may bring it to that one, so that nobody waits for it later.
 type Stock struct {
-	Group   engine.Address // of those machines: for warm ones, that of what they become
-	Key     string         // the same for the same content, "" for none
-	Several bool           // it is for more machines than the one that is made
-	Bring   func(ctx context.Context, machineID string) error
+	Group engine.Address // of those machines: for warm ones, that of what they become
+	Key   string         // the same for the same content, "" for none
+	Wait  bool           // the machine that is made may wait until it is brought
+	Bring func(ctx context.Context, machineID string) error
 }
 
 // Object returns the object that the call makes, with a given value.

@@ -24,7 +24,7 @@ func (r *Runner) stock(c *engine.Change) func() providers.Stock {
 		for _, d := range all {
 			key.WriteString(d.provider + " " + d.want.Name + " " + d.want.Digest + "\n")
 		}
-		return providers.Stock{Group: takers(c.Address), Key: key.String(), Several: r.several(c.Address), Bring: func(ctx context.Context, machineID string) error {
+		return providers.Stock{Group: takers(c.Address), Key: key.String(), Wait: r.unhurried(c.Address), Bring: func(ctx context.Context, machineID string) error {
 			for _, d := range all {
 				d.want.Machine, d.want.MachineID = c.Address.String(), machineID
 				if err := r.bring(ctx, d); err != nil {
@@ -75,10 +75,18 @@ func byGroup(p engine.Plan) map[engine.Address][]*engine.Change {
 	return all
 }
 
-// several reports whether there are to be more machines like one, now or when a rule
-// says so.
-func (r *Runner) several(machine engine.Address) bool {
+// unhurried reports whether a machine may wait for what others like it will have from the
+// start: it is kept ready, or of the first of a group that has several, or may have.
+func (r *Runner) unhurried(machine engine.Address) bool {
 	group := takers(machine)
+	if machine.Kind == engine.KindWarm {
+		return true
+	}
+	for _, m := range r.members[group] {
+		if c := r.plan.Find(m); c == nil || c.Action != engine.Create {
+			return false
+		}
+	}
 	return len(r.members[group])+len(r.members[group.Warm()]) > 1 ||
 		slices.ContainsFunc(r.plan.Sizes, func(s engine.GroupSize) bool { return s.Group == group })
 }

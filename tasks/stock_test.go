@@ -79,12 +79,16 @@ func TestStock(t *testing.T) {
 	if s.Group != node || of(node.Warm().At(0)).Group != node {
 		t.Errorf("groups: %s of one, %s of a warm one", s.Group, of(node.Warm().At(0)).Group)
 	}
-	if !s.Several || of(other.At(0)).Several {
-		t.Errorf("several: %v of three, %v of one", s.Several, of(other.At(0)).Several)
+	if s.Wait || !of(node.Warm().At(0)).Wait || of(other.At(0)).Wait {
+		t.Errorf("may wait: %v, a further one; %v, one that is kept ready; %v, one alone", s.Wait, of(node.Warm().At(0)).Wait, of(other.At(0)).Wait)
+	}
+	r.plan.Find(node.At(0)).Action = engine.Create
+	if !of(node.At(1)).Wait {
+		t.Error("one of the first of several may not wait")
 	}
 	r.plan.Sizes = []engine.GroupSize{{Group: other, Size: 1}}
-	if !of(other.At(0)).Several {
-		t.Error("one that a rule may follow by others is the only one")
+	if !of(other.At(0)).Wait {
+		t.Error("the first of a group that a rule may make larger may not wait")
 	}
 	if err := s.Bring(t.Context(), "tcp://10.0.0.9"); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func (l *Libvirt) stocked(ctx context.Context, h hypervisor, r providers.Ref, wa
 		return plain
 	case g.find(pool):
 		return g
-	case !s.Several: // it would be done for one machine that waits
+	case !s.Wait:
 		return plain
 	}
 	l.settings.Log.Info("images are brought to the golden machine", "key", plain.key)

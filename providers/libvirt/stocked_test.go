@@ -65,7 +65,7 @@ func TestALentMachineEnds(t *testing.T) {
 	if err := os.WriteFile(plain.state, savedFile(t, text, "", strings.Repeat("0123456789abcdef", 5<<20/16)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := providers.Stock{Group: machineGroup, Key: "images", Several: true}
+	s := providers.Stock{Group: machineGroup, Key: "images", Wait: true}
 	g := golden{key: l.stockedKey(plain, s), size: plain.size}
 	r := providers.Ref{Address: machineGroup.At(0), Gen: 1, Operation: "r1-s1"}
 	if err := l.stock(t.Context(), h, r, want, plain, g, s); err == nil || !strings.Contains(err.Error(), "before all of it was read") {
