@@ -126,6 +126,12 @@ func (b *bench) machines(ctx context.Context) (err error) {
 		return err
 	}
 	fmt.Println("\nmachines: one of 512 MiB and a function on it, seconds from the command to the first answer")
+	if _, err := m.one(ctx, "the first of this libvirtd", false, 0); err != nil {
+		return err
+	}
+	if err := m.clear(ctx); err != nil {
+		return err
+	}
 	cold, err := m.one(ctx, "a start", false, 0)
 	if err != nil {
 		return err
