@@ -327,10 +327,10 @@ func (s *supervisor) release(r *replica) {
 	r.state = StateStopping
 	s.changed = true
 	s.releasing++
-	files := r.removing
+	files, res, name := r.removing, r.res, r.spec.Name // a change may be under way
 	s.workers.Go(func() {
-		err := r.res.release(files)
-		s.table.forget(r.spec.Name)
+		err := res.release(files)
+		s.table.forget(name)
 		s.post(func() { s.releasing--; s.released(r, files, err) })
 	})
 }
