@@ -3,7 +3,6 @@ package libvirt
 import (
 	"context"
 	"crypto/rand"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -229,15 +228,10 @@ func (l *Libvirt) bootGolden(h hypervisor, want engine.VM, g golden, m *making) 
 	if d.seed, err = l.fillVolume(h, m.seed, padded(image, seedSize(want))); err != nil {
 		return err
 	}
-	d.console = path.Join(path.Dir(d.own), m.console)
-	// Whose making it is, for who has to end it when its maker has died just now.
-	mark, err := xml.Marshal(tag{Flow: l.settings.Flow, State: l.state()})
+	domain, err := m.draw(want, plot{net: net, ip: nobody, disks: d})
 	if err != nil {
 		return err
 	}
-	domain := l.outline(h, want, plot{net: net, ip: nobody, disks: d})
-	domain.Name, domain.Title = m.name, "golden machine of flowctl"
-	domain.Metadata = &libvirtxml.DomainMetadata{XML: string(mark)}
 	text, err := domain.Marshal()
 	if err != nil {
 		return err

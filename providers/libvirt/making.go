@@ -3,10 +3,14 @@ package libvirt
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"os"
 	"path"
+
+	"github.com/flowctl/flowctl/engine"
+	"libvirt.org/go/libvirtxml"
 )
 
 // making is a golden machine that is being made: its domain and volumes.
@@ -24,6 +28,21 @@ func (l *Libvirt) making(h hypervisor, g golden) *making {
 	_, _ = rand.Read(token) // never fails
 	stem := goldenPrefix + g.key + "." + hex.EncodeToString(token)
 	return &making{l: l, h: h, name: goldenPrefix + g.key, disk: stem + ".disk", seed: stem + ".seed", console: stem + ".console", state: stem + ".save"}
+}
+
+// draw makes the definition of the machine's domain. Its tag says whose making it is, for
+// who has to end it when its maker has died, and which address it has, if any.
+func (m *making) draw(want engine.VM, p plot) (libvirtxml.Domain, error) {
+	whose := tag{Flow: m.l.settings.Flow, State: m.l.state()}
+	if p.ip != nobody {
+		whose.IP = p.ip.String()
+	}
+	mark, err := xml.Marshal(whose)
+	p.disks.console = path.Join(path.Dir(p.disks.own), m.console)
+	d := m.l.outline(m.h, want, p)
+	d.Name, d.Title = m.name, "golden machine of flowctl"
+	d.Metadata = &libvirtxml.DomainMetadata{XML: string(mark)}
+	return d, err
 }
 
 // sweep removes what is not needed once the machine is saved, or could not be.

@@ -2,12 +2,10 @@ package libvirt
 
 import (
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +13,6 @@ import (
 	"github.com/flowctl/flowctl/engine"
 	"github.com/flowctl/flowctl/providers"
 	"github.com/google/uuid"
-	"libvirt.org/go/libvirtxml"
 )
 
 // A golden machine is stocked by being made somebody for a while: a machine is made of
@@ -89,7 +86,7 @@ func (l *Libvirt) stockedKey(plain *golden, s providers.Stock) string {
 }
 
 // stock makes a stocked golden machine.
-func (l *Libvirt) stock(ctx context.Context, h hypervisor, r providers.Ref, want engine.VM, plain *golden, g golden, s providers.Stock) (err error) {
+func (l *Libvirt) stock(ctx context.Context, h hypervisor, r providers.Ref, want engine.VM, plain *golden, g golden, s providers.Stock) error {
 	ctx, cancel := context.WithTimeout(ctx, stockTime(ctx))
 	defer cancel()
 	name := goldenPrefix + g.key
@@ -189,14 +186,11 @@ func (l *Libvirt) lend(h hypervisor, want engine.VM, plain *golden, m *making, k
 	if d.seed, err = l.fillVolume(h, m.seed, padded(image, seedSize(want))); err != nil {
 		return ip, err
 	}
-	d.console = path.Join(path.Dir(d.own), m.console)
-	mark, err := xml.Marshal(tag{Flow: l.settings.Flow, State: l.state(), IP: ip.String()})
+	domain, err := m.draw(want, plot{net: net, ip: ip, disks: d})
 	if err != nil {
 		return ip, err
 	}
-	domain := l.outline(h, want, plot{net: net, ip: ip, disks: d})
-	domain.Name, domain.UUID, domain.Title = m.name, uuid.NewString(), "golden machine of flowctl"
-	domain.Metadata = &libvirtxml.DomainMetadata{XML: string(mark)}
+	domain.UUID = uuid.NewString() // libvirt has no definition of it that has one
 	if err := l.restore(h, plain, domain); err != nil {
 		return ip, fmt.Errorf("restore domain %s from the golden machine's state: %w", m.name, err)
 	}
@@ -212,11 +206,7 @@ func (l *Libvirt) sweepStocked(h hypervisor, now golden) error {
 	if err := h.Refresh(l.cfg.Pool); err != nil {
 		return err
 	}
-	domains, err := h.Domains()
-	if err != nil {
-		return err
-	}
-	volumes, err := h.Volumes(l.cfg.Pool)
+	volumes, domains, err := l.holdings(h)
 	if err != nil {
 		return err
 	}

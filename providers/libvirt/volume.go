@@ -313,16 +313,21 @@ func (l *Libvirt) removeVolumes(h hypervisor, names []string) error {
 	return errors.Join(errs...)
 }
 
+// holdings are all volumes of the pool, and all domains, which may stand on them.
+func (l *Libvirt) holdings(h hypervisor) (volumes []volume, domains []domain, err error) {
+	if domains, err = h.Domains(); err != nil {
+		return nil, nil, err
+	}
+	volumes, err = h.Volumes(l.cfg.Pool)
+	return volumes, domains, err
+}
+
 // sweepShared removes shared volumes that nothing uses any more. Golden machines that
 // are whole stay until the flow's end, for the next machine, unless all are to go.
 func (l *Libvirt) sweepShared(h hypervisor, all bool) error {
 	l.storing.Lock()
 	defer l.storing.Unlock()
-	domains, err := h.Domains()
-	if err != nil {
-		return err
-	}
-	volumes, err := h.Volumes(l.cfg.Pool)
+	volumes, domains, err := l.holdings(h)
 	if err != nil {
 		return err
 	}
